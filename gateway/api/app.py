@@ -1,0 +1,51 @@
+"""The HTTP application: every route of the contract, the pages, and what stands around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from gateway import __version__
+from gateway.api import clerk, operator, pages, platform, problems, reads, stream
+from gateway.api.guard import Guard
+from gateway.api.limits import Limits
+from gateway.api.live import Live
+from gateway.api.services import Services
+
+_DESCRIPTION = """The store's own API. Every command carries an id; repeating it gives the first receipt.
+Errors are RFC 9457 problem documents with a stable `reason`."""
+
+
+def build(services: Services) -> FastAPI:
+    """The application over `services`. Start it with `gateway.api.server.serve`."""
+    app = FastAPI(
+        title="Soglia",
+        version=__version__,
+        description=_DESCRIPTION,
+        openapi_url="/openapi.json",
+        docs_url=None,  # FastAPI's own pages load their scripts from the internet
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+    )
+    app.state.services = services
+    app.state.live = Live(services.engine.on_commit)
+    problems.install(app)
+    for module in (reads, clerk, stream, platform, operator):
+        app.include_router(module.router)
+    pages.install(app)
+    app.add_middleware(Limits)
+    app.add_middleware(Guard, allowed_hosts=services.allowed_hosts)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    live: Live = app.state.live
+    live.start()
+    try:
+        yield
+    finally:
+        live.stop()

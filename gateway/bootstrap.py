@@ -1,0 +1,444 @@
+"""The only wiring: which part gets which other part, in which order they start, and in which they stop."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from devices import registry
+from devices.decoders import decode
+from devices.decoders.tokens import mint
+from devices.decoders.trust import Trust
+from devices.supervisor import Supervisor
+from gateway.api.app import build
+from gateway.api.server import Server, serve
+from gateway.api.services import Health, Services
+from gateway.core import commands as cmd
+from gateway.core.codec import canonical, rfc3339
+from gateway.core.errors import LogError
+from gateway.core.model import Credential, Finding, Read
+from gateway.core.state import digest
+from gateway.operations import Operations
+from gateway.settings import secret
+from gateway.settings_model import Settings
+from gateway.shell.clock import Adjustment
+from gateway.shell.control import FILE as CONTROL_FILE
+from gateway.shell.control import Control
+from gateway.shell.embedded import EmbeddedBroker
+from gateway.shell.engine import Engine
+from gateway.shell.floor import SUBSCRIPTIONS, Floor
+from gateway.shell.follower import NAME as FLOOR_CURSOR
+from gateway.shell.follower import FloorFollower
+from gateway.shell.importer import Importer
+from gateway.shell.intake import Intake
+from gateway.shell.logins import Login, client_ids, write_private
+from gateway.shell.mqtt import MqttBroker
+from gateway.shell.notify import notify
+from gateway.shell.telling import Teller
+from gateway.shell.watch import prometheus
+from gateway.stores import DIRECTORY, Stores, local_day, open_stores
+from sync.adapters import calcom
+from sync.adapters.ical import Feed
+from sync.adapters.identity import identifier
+from sync.calendars import CalendarPoller, CalendarSource
+from sync.outbox import Outbox
+
+log = logging.getLogger("soglia")
+
+RUN_FILE = "run.json"
+_BEAT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the gateway can be reached."""
+
+    api: str
+    mqtt: str
+    websocket: str | None = None
+
+
+@dataclass(frozen=True)
+class Bearer:
+    """A verified token, as the API wants it."""
+
+    role: str
+    name: str | None
+
+
+class Gateway:
+    """One store's gateway. `start` brings everything up or leaves nothing behind; `stop` loses nothing.
+
+    `on_fatal` is called once, on any thread, when the process must end: our own disk has failed.
+    """
+
+    def __init__(self, settings: Settings, on_fatal: Callable[[LogError], None]) -> None:
+        self._settings = settings
+        self._on_fatal = on_fatal
+        self._zone = ZoneInfo(settings.store.time_zone)
+        self._undo = contextlib.ExitStack()
+        self._stopping = threading.Event()
+
+    def start(self) -> Addresses:
+        """Start everything, in the order in which each part is needed.
+
+        Raises:
+            SogliaError: a part cannot start; says which and what to do. Nothing is left running.
+        """
+        sys.setswitchinterval(
+            1e-4
+        )  # measured: 83 ms of an alert's time become 1.1 when something else computes
+        try:
+            addresses = self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return addresses
+
+    def stop(self) -> None:
+        """Stop in the reverse order: nothing new comes in, what has queued is committed, then all is closed."""
+        self._stopping.set()
+        self._undo.close()
+
+    # -- the parts, in order
+
+    def _start(self) -> Addresses:
+        settings = self._settings
+        self._stores = stores = open_stores(settings)
+        self._undo.callback(stores.close)
+        self._engine = self._start_engine(stores)
+        self._teller = Teller(stores.directory, self._engine.submit, self._now)
+        self._teller.tell()
+        self._intake = self._build_intake(stores)
+        self._importer = Importer(
+            stores.path / DIRECTORY, stores.keys.secret("credential"), settings.store.id, stores.directory
+        )
+        server = self._bind_api()
+        mqtt, websocket = self._start_broker(stores, server)
+        self._undo.callback(server.stop)
+        server.start()
+        self._start_calendars()
+        self._start_readers()
+        self._start_control(stores)
+        self._start_beat()
+        addresses = Addresses(server.url, mqtt, websocket)
+        self._announce(addresses)
+        return addresses
+
+    def _start_engine(self, stores: Stores) -> Engine:
+        engine = Engine(
+            stores.log, self._settings.rules, stores.clock.now, stores.keys.secret("command"), self._on_fatal
+        )
+        engine.start()
+        self._undo.callback(engine.stop)
+        return engine
+
+    def _build_intake(self, stores: Stores) -> Intake:
+        zones = {reader.id: reader.zone for reader in self._settings.readers}
+        doorway = next((zone.id for zone in self._settings.zones if zone.doorway), "store")
+        return Intake(
+            zone_of=lambda reader: doorway if reader.startswith("tablet:") else zones.get(reader),
+            decode=partial(_decode, self._trust(stores)),
+            find=self._find,
+            submit=self._engine.submit,
+            now=self._now,
+            quarantine=stores.directory.quarantine,
+            key=stores.keys.secret("command"),
+        )
+
+    def _trust(self, stores: Stores) -> Trust:
+        ours = stores.keys.signing("checkin")
+        others = self._settings.tokens.trusted_keys
+        keys = {name: Ed25519PublicKey.from_public_bytes(raw) for name, raw in others.items()}
+        keys[ours.key_id] = ours.private.public_key()
+        return Trust(self._settings.store.id, keys, None, self._settings.tokens.hosts)
+
+    def _start_broker(self, stores: Stores, server: Server) -> tuple[str, str | None]:
+        settings, wanted = self._settings, self._settings.broker
+        self._embedded: EmbeddedBroker | None = None
+        websocket = None
+        if wanted.url is None:
+            origins = [server.url, *([settings.api.public_url] if settings.api.public_url else [])]
+            embedded = EmbeddedBroker(
+                stores.path, settings.store.id, wanted.host, wanted.port, wanted.websocket_port or 0, origins
+            )
+            address = embedded.start(self._mqtt_users())
+            self._undo.callback(embedded.stop)
+            self._embedded = embedded
+            url, login = f"mqtt://{wanted.host}:{address.mqtt_port}", embedded.gateway_login()
+            websocket = f"ws://{wanted.host}:{address.websocket_port}"
+        else:
+            password = secret(wanted.password_file) if wanted.password_file else ""
+            ids = client_ids(stores.path / "broker-clients.json")
+            url, login = wanted.url, Login(wanted.username or "", password, ids)
+        self._broker = MqttBroker(
+            url,
+            login,
+            settings.store.id,
+            online=self._status(True),
+            offline=self._status(False),
+            ca_file=wanted.ca_file,
+            canary=self._embedded is not None,
+            on_swallowed=self._embedded.set_store_aside if self._embedded else None,
+        )
+        self._connect(stores)
+        return url, websocket
+
+    def _connect(self, stores: Stores) -> None:
+        """The floor's two directions over the broker; it may be down, and come back when it likes."""
+        engine, broker = self._engine, self._broker
+        floor = Floor(self._settings.store.id, broker, self._intake, engine.submit, self._now)
+        self._follower = FloorFollower(stores.log, broker, self._now, engine.note_cursor, self._on_fatal)
+        self._undo.callback(engine.on_commit(self._follower.wake))
+
+        def on_link(up: bool) -> None:
+            reason = broker.last_error.detail if broker.last_error else "no reason given"
+            log.info("the broker is connected") if up else log.warning(
+                "the broker is not connected: %s", reason
+            )
+            self._follower.wake()
+
+        broker.start(SUBSCRIPTIONS, floor.on_message, on_link)
+        self._undo.callback(broker.stop)
+        self._follower.start()
+        self._undo.callback(self._follower.stop)
+
+    def _bind_api(self) -> Server:
+        api = self._settings.api
+        tls = (api.tls_cert_file, api.tls_key_file) if api.tls_cert_file and api.tls_key_file else None
+        server = serve(build(self._services()), api.host, api.port, tls)
+        self._server = server
+        return server
+
+    def _services(self) -> Services:
+        settings, stores, engine = self._settings, self._stores, self._engine
+        public = urlsplit(settings.api.public_url or "").hostname
+        hosts = {settings.api.host, "localhost", "127.0.0.1", "[::1]", *([public] if public else [])}
+        self._outbox = Outbox(
+            stores.log, stores.keys.secret("cursor"), stores.keys.signing("batch"), engine.move_cursor
+        )
+        return Services(
+            store=settings.store.id,
+            store_name=settings.store.name,
+            rules=settings.rules,
+            now=self._now,
+            log=stores.log,
+            engine=engine,
+            directory=stores.directory,
+            outbox=self._outbox,
+            verify_token=self._bearer,
+            read=self._intake.read,
+            decode_picture=_decode_picture,
+            put_directory=self._put_directory,
+            hooks={"calcom": self._calcom} if settings.calcom else {},
+            health=self._health,
+            metrics=self._metrics,
+            allowed_hosts=frozenset(hosts),
+            zones={zone.id: zone.name for zone in settings.zones},
+        )
+
+    def _start_calendars(self) -> None:
+        if not self._settings.calendars:
+            return
+        sources = [self._calendar(number) for number in range(len(self._settings.calendars))]
+        poller = CalendarPoller(
+            self._stores.directory,
+            sources,
+            self._stores.keys.secret("credential"),
+            self._now,
+            lambda result: self._told(),
+            self._on_fatal,
+        )
+        poller.start()
+        self._undo.callback(poller.stop)
+
+    def _start_readers(self) -> None:
+        local = [registry.build(reader.table) for reader in self._settings.readers if reader.type != "mqtt"]
+        self._supervisor = Supervisor(local, self._intake.read, self._reader_health)
+        self._supervisor.start()
+        self._undo.callback(self._supervisor.stop)
+
+    def _start_control(self, stores: Stores) -> None:
+        operations = Operations(
+            stores, self._settings.store.id, self._settings.rules, mint, changed=self._tokens_changed
+        )
+        handlers = {**operations.handlers, "state.digest": self._digest}
+        control = Control(stores.path / CONTROL_FILE, handlers)
+        control.start()
+        self._undo.callback(control.stop)
+
+    def _start_beat(self) -> None:
+        beat = threading.Thread(target=self._beat, name="beat", daemon=True)
+        beat.start()
+        self._undo.callback(beat.join)
+        self._undo.callback(self._stopping.set)
+
+    def _announce(self, addresses: Addresses) -> None:
+        """The last step: whoever waits for `run.json` finds everything ready."""
+        told = {"api": addresses.api, "mqtt": addresses.mqtt, "pid": os.getpid()}
+        if addresses.websocket:
+            told["websocket"] = addresses.websocket
+        run_file = self._stores.path / RUN_FILE
+        write_private(run_file, json.dumps(told))
+        self._undo.callback(lambda: run_file.unlink(missing_ok=True))
+        notify("READY=1")
+        self._undo.callback(lambda: notify("STOPPING=1"))
+
+    # -- what the parts ask of each other
+
+    def _calendar(self, number: int) -> CalendarSource:
+        settings, wanted = self._settings, self._settings.calendars[number]
+        location = wanted.url or str(wanted.path)
+        feed = Feed(f"calendar-{number}", settings.store.id, settings.store.time_zone, wanted.clerk)
+        return CalendarSource(feed, location, wanted.every.total_seconds())
+
+    def _told(self) -> None:
+        self._teller.tell()
+
+    def _now(self) -> datetime:
+        return self._stores.clock.now()
+
+    def _find(self, credentials: Sequence[Credential], at: datetime) -> Finding:
+        return self._stores.directory.find(credentials, at, local_day(at, self._zone))
+
+    def _bearer(self, token: str) -> Bearer:
+        grant = self._stores.access.verify(token, self._now())
+        return Bearer(grant.scope.role.value, grant.scope.name)
+
+    def _put_directory(self, lines: Sequence[bytes]) -> Mapping[str, Any]:
+        result = self._importer.put(lines, "platform", self._now())
+        self._teller.tell()
+        return result.answer()
+
+    def _calcom(self, body: bytes, headers: Mapping[str, str]) -> Mapping[str, Any]:
+        assert self._settings.calcom is not None
+        key = secret(self._settings.calcom.secret_file).encode()
+        calcom.verify_signature(key, body, headers.get("x-cal-signature-256"))
+        identify = identifier(self._stores.keys.secret("credential"))
+        store, clerks = self._settings.store.id, self._settings.calcom.clerks
+        mapped = calcom.records(calcom.decode(body), store, clerks, identify)
+        if mapped.ignored is not None:
+            return {"ignored": mapped.ignored}
+        result = self._stores.directory.put_records(mapped.records, calcom.SOURCE, self._now())
+        self._teller.tell()
+        return result.answer()
+
+    def _reader_health(self, reader: str, lost: bool, reason: str | None) -> None:
+        now = self._now()
+        name = f"dev:{reader}:{self._stores.log.epoch}.{int(now.timestamp() * 1e6)}"
+        self._engine.submit(cmd.ReportReader(id=name, at=now, reader=reader, lost=lost, reason=reason))
+        log.warning("reader %s is lost: %s", reader, reason) if lost else log.info("reader %s works", reader)
+
+    def _mqtt_users(self) -> list[Any]:
+        return list(self._stores.access.mqtt_users(self._now()))
+
+    def _tokens_changed(self) -> None:
+        if self._embedded is not None:
+            self._embedded.reload(self._mqtt_users())
+
+    def _digest(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The live state's digest, and the event it stands at."""
+        while True:
+            seq = self._stores.log.head[0]
+            state = self._engine.state
+            if seq == self._stores.log.head[0]:
+                return {"seq": seq, "digest": digest(state)}
+
+    def _status(self, online: bool) -> bytes:
+        store = self._settings.store.id
+        return canonical(
+            {
+                "specversion": "1.0",
+                "id": f"status.{rfc3339(self._now())}",
+                "source": f"soglia/{store}",
+                "type": "soglia.gateway-status.v1",
+                "time": rfc3339(self._now()),
+                "datacontenttype": "application/json",
+                "data": {"online": online},
+            }
+        )
+
+    def _beat(self) -> None:
+        """Once a second: has the clock jumped, has a token of the broker's expired?"""
+        expiry = self._stores.access.next_expiry(self._now())
+        while not self._stopping.wait(_BEAT_SECONDS):
+            if (jump := self._stores.clock.check()) is not None:
+                self._submit_jump(jump)
+            if expiry is not None and expiry <= self._now():
+                self._tokens_changed()
+            expiry = self._stores.access.next_expiry(self._now())
+
+    def _submit_jump(self, jump: Adjustment) -> None:
+        now = self._now()
+        name = f"clock:{self._stores.log.epoch}.{int(now.timestamp() * 1e6)}"
+        by, trusted = jump.by_milliseconds, jump.trusted
+        self._engine.submit(cmd.AdjustClock(id=name, at=now, by_milliseconds=by, trusted=trusted))
+        log.warning("the clock jumped by %d ms", by)
+
+    def _health(self) -> Health:
+        failed, linked = self._engine.failed, self._broker.connected
+        error = self._broker.last_error
+        lost = dict(self._engine.state.readers)
+        checks = {
+            "log": failed.detail if failed else "ok",
+            "broker": "ok" if linked else f"not connected: {error.detail if error else 'connecting'}",
+            "clock": "ok" if self._stores.clock.trusted else "the wall clock is behind the log: set it",
+            "readers": "ok" if not lost else "; ".join(f"{name}: {why}" for name, why in lost.items()),
+        }
+        return Health(ready=failed is None and linked, checks=checks)
+
+    def _metrics(self) -> str:
+        return prometheus(self._samples())
+
+    def _samples(self) -> Iterator[tuple[str, str, str, Mapping[str, str], float]]:
+        head, state = self._stores.log.head[0], self._engine.state
+        yield "soglia_log_events_total", "counter", "Events in the log.", {}, head
+        yield "soglia_inbox_items", "gauge", "Commands that wait for the engine.", {}, self._engine.queued
+        yield "soglia_commits_total", "counter", "Groups committed since the start.", {}, self._engine.groups
+        yield (
+            "soglia_commit_seconds_total",
+            "counter",
+            "Time spent committing.",
+            {},
+            self._engine.commit_seconds,
+        )
+        yield "soglia_visits_open", "gauge", "Visits that are not closed.", {}, len(state.open_visits())
+        yield "soglia_broker_connected", "gauge", "1 while the broker is reached.", {}, self._broker.connected
+        yield "soglia_notices_total", "counter", "Notices published.", {}, self._follower.published
+        yield (
+            "soglia_clock_trusted",
+            "gauge",
+            "1 while the wall clock agrees.",
+            {},
+            self._stores.clock.trusted,
+        )
+        cursors = {FLOOR_CURSOR: self._follower.cursor, "platform": self._outbox.acknowledged}
+        for name, seq in cursors.items():
+            help_text = "Events a follower has not dealt with."
+            yield "soglia_follower_lag_events", "gauge", help_text, {"follower": name}, head - seq
+        for health in self._supervisor.health():
+            labels = {"reader": health.reader}
+            yield "soglia_reader_reads_total", "counter", "Reads of a local reader.", labels, health.reads
+
+
+def _decode(trust: Trust, read: Read, at: datetime) -> Sequence[Credential]:
+    return decode(read, trust, at)
+
+
+def _decode_picture(octets: bytes) -> Sequence[tuple[str, str]]:
+    from devices.readers.pictures import decode_picture  # the picture libraries load when first needed
+
+    return decode_picture(octets)

@@ -1,0 +1,122 @@
+"""The follower that tells the floor: log → notices → MQTT, at least once, with a durable cursor.
+
+It publishes as events are committed and never waits for a PUBACK before sending the next alert; its cursor
+follows the oldest notice that the broker has not taken yet. When the link is lost it goes back to the cursor, so
+a notice may be sent twice under the same id, and never not at all. A notice that has expired is passed over.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+
+from gateway.core.chain import Sealed
+from gateway.core.errors import LogError
+from gateway.core.react import Notice, envelope, react
+from gateway.shell.broker import Broker, Message
+from gateway.shell.log import EventLog
+
+NAME = "floor"
+_PAGE = 256
+_LIFE = timedelta(minutes=15)  # of a notice that names no expiry
+
+
+class FloorFollower:
+    """Runs in a thread of its own between `start` and `stop`."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        broker: Broker,
+        now: Callable[[], datetime],
+        note_cursor: Callable[[str, int], None],
+        on_fatal: Callable[[LogError], None],
+    ) -> None:
+        self._log = log
+        self._broker = broker
+        self._now = now
+        self._note_cursor = note_cursor
+        self._on_fatal = on_fatal
+        self._cursor = self._sent = log.cursor(NAME)
+        self._in_flight: deque[tuple[int, Future[None]]] = deque()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="floor-follower", daemon=True)
+        self.published = 0
+
+    @property
+    def cursor(self) -> int:
+        """The last event whose notices the broker has taken."""
+        return self._cursor
+
+    def wake(self) -> None:
+        """There may be something to send."""
+        self._wake.set()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send what is committed, wait a little for the broker to take it, and end the thread."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._wake.wait(0.2 if self._in_flight else 5.0)
+                self._wake.clear()
+                self._turn()
+            self._turn()
+        except LogError as error:
+            self._on_fatal(error)
+        except Exception as error:  # noqa: BLE001 a floor that hears nothing more must not go unnoticed
+            failed = LogError(
+                "follower-failed", f"the floor's follower met something it has no rule for: {error!r}"
+            )
+            failed.__cause__ = error
+            self._on_fatal(failed)
+
+    def _turn(self) -> None:
+        if not self._broker.connected:
+            self._go_back()
+            return
+        while page := self._log.read(self._sent, _PAGE):
+            for sealed in page:
+                self._send(sealed)
+            self._settle()
+        self._settle()
+
+    def _send(self, sealed: Sealed) -> None:
+        notices = [n for n in react(sealed.event, sealed.seq) if self._fresh(n)]
+        for number, notice in enumerate(notices):
+            name = f"{self._log.epoch}.{sealed.seq}.{number}"
+            payload = envelope(notice, name, self._log.store)
+            self._in_flight.append((sealed.seq, self._broker.publish(Message(notice.topic, payload))))
+            self.published += 1
+        self._sent = sealed.seq
+
+    def _fresh(self, notice: Notice) -> bool:
+        return (notice.expires_at or notice.at + _LIFE) > self._now()
+
+    def _settle(self) -> None:
+        """Move the cursor over what the broker has taken; go back where it has refused or lost something."""
+        while self._in_flight and self._in_flight[0][1].done():
+            if self._in_flight[0][1].exception() is not None:
+                self._go_back()
+                return
+            self._in_flight.popleft()
+        reached = self._in_flight[0][0] - 1 if self._in_flight else self._sent
+        if reached > self._cursor:
+            self._cursor = reached
+            self._note_cursor(NAME, reached)
+
+    def _go_back(self) -> None:
+        self._in_flight.clear()
+        self._sent = self._cursor

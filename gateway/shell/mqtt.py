@@ -1,0 +1,173 @@
+"""The store's broker over MQTT 3.1.1, embedded or any other.
+
+Two connections, each with a thread of its own: *ingest*, whose session outlives the connection and whose
+deliveries are acknowledged by hand, and *alerts*, which publishes and carries the last will. Both have
+TCP_NODELAY, without which an alert waits 22 to 45 ms for Nagle's algorithm.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from gateway.core.errors import PeerError, Refused
+from gateway.shell.broker import Delivery, Message, OnLink, OnMessage
+from gateway.shell.endpoint import Endpoint
+from gateway.shell.logins import Login
+from gateway.shell.mqtt_connection import FAREWELL_SECONDS, Arrival, Connection, matches
+from gateway.shell.permissions import CANARY, prefix
+
+MAX_PAYLOAD = 64 * 1024  # a broker cuts the connection at more than its limit
+CANARY_SECONDS = 10.0
+STATUS = "gateway/status"
+CANARY_TOPIC = f"readers/{CANARY}/reads"
+
+log = logging.getLogger("soglia.broker")
+
+
+class MqttBroker:
+    """A `Broker` over TCP, for the embedded broker and for any other.
+
+    With `canary`, the link counts as up only when what goes in has been seen to come out: a broker with a
+    damaged store acknowledges everything and delivers nothing. `on_swallowed` is told when that is so.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        login: Login,
+        store: str,
+        *,
+        online: bytes,
+        offline: bytes,
+        ca_file: Path | None = None,
+        canary: bool = True,
+        canary_seconds: float = CANARY_SECONDS,
+        on_swallowed: Callable[[], None] | None = None,
+    ) -> None:
+        """`online` and `offline` are the CloudEvents for `gateway/status`; `offline` is also the last will.
+
+        Raises:
+            PeerError: `broker-url-invalid`, `broker-ca-unreadable`.
+        """
+        endpoint = Endpoint.parse(url, ca_file)
+        self._prefix = prefix(store) + "/"
+        self._online, self._offline = online, offline
+        self._canary, self._canary_seconds, self._on_swallowed = canary, canary_seconds, on_swallowed
+        ids, user, password = login.client_ids, login.username, login.password
+        self._ingest = Connection("ingest", endpoint, ids.ingest, user, password, lasting=True)
+        will = self._status(offline)
+        self._alerts = Connection("alerts", endpoint, ids.alerts, user, password, will=will)
+        self._link_lock = threading.Lock()
+        self._linked = False
+        self._canary_due: float | None = None
+        self._subscriptions: tuple[str, ...] = ()
+        self._on_message: OnMessage = lambda delivery: None
+        self._on_link: OnLink = lambda up: None
+
+    def start(self, subscriptions: Sequence[str], on_message: OnMessage, on_link: OnLink) -> None:
+        """See `Broker.start`."""
+        self._subscriptions, self._on_message, self._on_link = tuple(subscriptions), on_message, on_link
+        self._ingest.on_connect = self._subscribe
+        self._ingest.on_subscribed = self._granted
+        self._ingest.on_arrival = self._arrived
+        self._ingest.on_turn = self._watch_canary
+        self._alerts.on_connect = self._greet
+        self._alerts.on_greeted = self._alerts.ready
+        self._ingest.on_change = self._ingest_changed
+        self._alerts.on_change = self._changed
+        self._ingest.start()
+        self._alerts.start()
+
+    def publish(self, message: Message) -> Future[None]:
+        """See `Broker.publish`. Reasons: `broker-down`, `broker-link-lost`, `broker-congested`, and `Refused`
+        with `message-too-large` above 64 KB, which never succeeds and must not be sent again."""
+        future: Future[None] = Future()
+        future.set_running_or_notify_cancel()  # what is on its way cannot be called back
+        if len(message.payload) > MAX_PAYLOAD:
+            future.set_exception(Refused("message-too-large", "A message may have 65,536 bytes at most."))
+        else:
+            self._alerts.publish(replace(message, topic=self._prefix + message.topic), future)
+        return future
+
+    @property
+    def connected(self) -> bool:
+        """Whether both connections are up and subscribed."""
+        return self._ingest.up and self._alerts.up
+
+    @property
+    def last_error(self) -> PeerError | None:
+        """Why the link is down, for the health page; None when all is well."""
+        return self._alerts.error or self._ingest.error
+
+    def stop(self) -> None:
+        """See `Broker.stop`."""
+        farewell = self.publish(Message(STATUS, self._offline, retain=True))
+        try:
+            farewell.result(FAREWELL_SECONDS)
+        except (PeerError, TimeoutError):
+            log.warning("the broker did not hear our farewell: it will send the last will instead")
+        self._ingest.stop()
+        self._alerts.stop()
+
+    def _subscribe(self) -> None:
+        if self._subscriptions:
+            self._ingest.subscribe([self._prefix + topic for topic in self._subscriptions])
+        else:
+            self._ingest.ready()
+
+    def _granted(self, granted: bool) -> None:
+        if not granted:
+            detail = "The broker forbids our subscriptions: grant them to the gateway's user."
+            self._ingest.fail(PeerError("broker-forbids", detail))
+        elif self._canary and any(matches(topic, CANARY_TOPIC) for topic in self._subscriptions):
+            self._canary_due = time.monotonic() + self._canary_seconds
+            self._ingest.greet(Message(self._prefix + CANARY_TOPIC, b"{}"))
+        else:
+            self._ingest.ready()
+
+    def _arrived(self, arrival: Arrival) -> None:
+        topic = arrival.topic.removeprefix(self._prefix)
+        ack = partial(self._ingest.acknowledge, arrival.mid, arrival.generation) if arrival.qos else _no_ack
+        if self._canary_due is not None and not arrival.retain and topic.endswith("/reads"):
+            self._canary_due = None  # a read that waited before the canary proves the same
+            self._ingest.ready()
+        if topic == CANARY_TOPIC:
+            ack()
+        else:
+            self._on_message(Delivery(topic, arrival.payload, arrival.retain, ack))
+
+    def _watch_canary(self) -> None:
+        if self._canary_due is not None and time.monotonic() > self._canary_due:
+            self._canary_due = None
+            detail = "The broker takes messages and delivers none: its store is damaged."
+            self._ingest.fail(PeerError("broker-swallows", detail))
+            if self._on_swallowed is not None:
+                self._on_swallowed()
+
+    def _greet(self) -> None:
+        self._alerts.greet(self._status(self._online))
+
+    def _status(self, payload: bytes) -> Message:
+        return Message(self._prefix + STATUS, payload, retain=True)
+
+    def _ingest_changed(self) -> None:
+        if not self._ingest.up:
+            self._canary_due = None  # a lost link is no proof of a damaged store
+        self._changed()
+
+    def _changed(self) -> None:
+        with self._link_lock:  # held over the call, so that its listener hears the changes in order
+            if self.connected != self._linked:
+                self._linked = not self._linked
+                self._on_link(self._linked)
+
+
+def _no_ack() -> None:
+    return

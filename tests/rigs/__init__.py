@@ -1,0 +1,1 @@
+"""Stand-ins for hardware and helpers to watch readers; see each module."""
