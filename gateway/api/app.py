@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from gateway import __version__
 from gateway.api import clerk, operator, pages, platform, problems, reads, stream
 from gateway.api.guard import Guard
 from gateway.api.limits import Limits
@@ -22,7 +22,7 @@ def build(services: Services) -> FastAPI:
     """The application over `services`. Start it with `gateway.api.server.serve`."""
     app = FastAPI(
         title="Soglia",
-        version=__version__,
+        version=version("soglia"),
         description=_DESCRIPTION,
         openapi_url="/openapi.json",
         docs_url=None,  # FastAPI's own pages load their scripts from the internet

@@ -75,7 +75,9 @@ def allow(*roles: str) -> Callable[..., Coroutine[Any, Any, Caller]]:
         caller = await identify(request, services, live, header.credentials if header else None)
         if caller.role not in roles:
             raise Problem(
-                403, "scope-insufficient", f"A token of scope {caller.role} may not do this; one of {', '.join(roles)} may."
+                403,
+                "scope-insufficient",
+                f"A token of scope {caller.role} may not do this; one of {', '.join(roles)} may.",
             )
         return caller
 
@@ -122,7 +124,9 @@ def check_origin(request: Request) -> None:
     origin = request.headers.get("origin")
     same = origin is not None and urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
     if not same or request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
-        raise Problem(403, "origin-not-allowed", "This came from another site's page: open the gateway's own page.")
+        raise Problem(
+            403, "origin-not-allowed", "This came from another site's page: open the gateway's own page."
+        )
 
 
 def cookie_name(request: Request) -> str:

@@ -80,7 +80,11 @@ async def post_visit(
     visit = await live.blocking(_visit_at, services, receipt.seq) if receipt.seq else None
     headers = {"location": f"/api/v1/visits/{visit}"} if visit else {}
     return answer(
-        receipt, named={"command": body.id}, accepted=201, more={"visit": visit} if visit else {}, headers=headers
+        receipt,
+        named={"command": body.id},
+        accepted=201,
+        more={"visit": visit} if visit else {},
+        headers=headers,
     )
 
 
@@ -133,9 +137,7 @@ async def get_visitors(
     return json_answer(await live.blocking(find_visitors, services, caller, name))
 
 
-@router.put(
-    "/clerks/me/status", response_model=ReceiptBody, responses=problems(400, 403, 409, 413, 422, 503)
-)
+@router.put("/clerks/me/status", response_model=ReceiptBody, responses=problems(400, 403, 409, 413, 422, 503))
 async def put_status(body: StatusBody, request: Request, services: Gateway, caller: Clerk) -> Response:
     """Available, paused or off shift; it holds until the roster's next change."""
     name = body.id or uuid.uuid4().hex

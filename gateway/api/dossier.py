@@ -45,7 +45,7 @@ def open_dossier(services: Services, visit: Visit, clerk: str) -> dict[str, Any]
         "visitor": _person(person) if person else None,
         "appointment": {k: booking[k] for k in _APPOINTMENT_FIELDS if k in booking} if booking else None,
         "history": "none" if not touchpoints else "shown" if allowed else "no-consent",
-        "touchpoints": [_touchpoint(services, t) for t in _newest_first(touchpoints)] if allowed else [],
+        "touchpoints": [_touchpoint(services, t) for t in _in_order(touchpoints)] if allowed else [],
     }
 
 
@@ -62,13 +62,16 @@ def _person(person: Mapping[str, Any]) -> dict[str, Any]:
         "given_name": person.get("given_name"),
         "language": person.get("language"),
         "consent": [
-            {"purpose": c.get("purpose"), "granted": bool(c.get("granted"))} for c in person.get("consent") or []
+            {"purpose": c.get("purpose"), "granted": bool(c.get("granted"))}
+            for c in person.get("consent") or []
         ],
     }
 
 
-def _newest_first(touchpoints: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return sorted(touchpoints, key=lambda t: _instant(t.get("at")), reverse=True)
+def _in_order(touchpoints: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What nobody has answered yet first, then the newest first."""
+    newest = sorted(touchpoints, key=lambda t: _instant(t.get("at")), reverse=True)
+    return sorted(newest, key=lambda t: t.get("answered") is not False)
 
 
 def _touchpoint(services: Services, touchpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,7 +100,9 @@ def _variant(product: Mapping[str, Any], touchpoint: Mapping[str, Any]) -> Mappi
     return {}
 
 
-def _stock(product: Mapping[str, Any], variant: Mapping[str, Any], touchpoint: Mapping[str, Any]) -> int | None:
+def _stock(
+    product: Mapping[str, Any], variant: Mapping[str, Any], touchpoint: Mapping[str, Any]
+) -> int | None:
     """How many are in the store: the variant's own number, or the product's by size, or its only one."""
     stock = variant.get("stock", product.get("stock"))
     if isinstance(stock, Mapping):

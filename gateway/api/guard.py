@@ -43,7 +43,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, allowed_hosts: frozenset[str]) -> None:
         self._app = app
-        self._allowed = frozenset(host.lower() for host in allowed_hosts)
+        self._allowed = frozenset(host.lower().strip("[]") for host in allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,7 +62,9 @@ class Guard:
             await send(message)
 
         if not self._is_ours(scope):
-            problem = Problem(421, "host-not-allowed", "The gateway does not answer to this host name: see api.public_url.")
+            problem = Problem(
+                421, "host-not-allowed", "The gateway does not answer to this host name: see api.public_url."
+            )
             await problem.response()(scope, receive, send_guarded)
             return
         try:
@@ -70,7 +72,9 @@ class Guard:
         except Exception:  # noqa: BLE001 the last catch: whatever it was, the caller gets a problem document
             _logger.exception("request failed: %s", scope.get("route_path", scope["path"].split("/")[1:3]))
             if not started:
-                problem = Problem(500, "internal", "The gateway made a mistake: nothing is known to have changed.")
+                problem = Problem(
+                    500, "internal", "The gateway made a mistake: nothing is known to have changed."
+                )
                 await problem.response()(scope, receive, send_guarded)
 
     def _is_ours(self, scope: Scope) -> bool:

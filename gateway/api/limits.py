@@ -69,7 +69,9 @@ def parse(body: bytes) -> Any:
     except RecursionError:
         raise _too_deep() from None
     except json.JSONDecodeError as error:
-        raise Problem(400, "malformed", f"The body is not JSON: {error.msg} at character {error.pos}.") from None
+        raise Problem(
+            400, "malformed", f"The body is not JSON: {error.msg} at character {error.pos}."
+        ) from None
     except ValueError as error:  # NaN, or an integer with thousands of digits
         raise Problem(400, "malformed", f"The body is not JSON: {error}.") from None
     return value
@@ -90,7 +92,9 @@ def _check(value: Any) -> None:
             elif isinstance(item, list):
                 below += item
             elif isinstance(item, str) and ("\0" in item or any("\ud800" <= c <= "\udfff" for c in item)):
-                raise Problem(400, "malformed", "The body holds a NUL or half a surrogate pair: send plain text.")
+                raise Problem(
+                    400, "malformed", "The body holds a NUL or half a surrogate pair: send plain text."
+                )
         layer = below
 
 
@@ -105,7 +109,13 @@ def _no_constant(name: str) -> Any:
 def too_large(limit: int) -> Problem:
     """413 with the limit in it."""
     more = {"limit_bytes": limit}
-    return Problem(413, "too-large", f"The body is larger than {limit} bytes.", more=more, headers={"connection": "close"})
+    return Problem(
+        413,
+        "too-large",
+        f"The body is larger than {limit} bytes.",
+        more=more,
+        headers={"connection": "close"},
+    )
 
 
 async def _read(receive: Receive, headers: Headers, limit: int) -> bytes | None:

@@ -103,7 +103,9 @@ async def sign_in(request: Request, services: Gateway, live: Running) -> Respons
     except (Problem, Refused) as error:
         return _html(request, "sign_in.html", 401, problem=error.detail)
     if caller.role != "clerk":
-        return _html(request, "sign_in.html", 403, problem="This is not a clerk's token: ask for one of scope clerk.")
+        return _html(
+            request, "sign_in.html", 403, problem="This is not a clerk's token: ask for one of scope clerk."
+        )
     answer = RedirectResponse("/clerk", 303)
     set_cookie(request, answer, token)
     return answer
@@ -120,7 +122,9 @@ async def sign_out(request: Request) -> Response:
 @router.get("/api/docs")
 async def docs(request: Request) -> Response:
     """The OpenAPI document, for people."""
-    return _html(request, "docs.html", document=request.app.openapi(), methods=("get", "put", "post", "delete"))
+    return _html(
+        request, "docs.html", document=request.app.openapi(), methods=("get", "put", "post", "delete")
+    )
 
 
 async def _clerk(request: Request, services: Services, live: Any) -> Caller:
@@ -172,7 +176,9 @@ def _queue(services: Services, caller: Caller, show: str, selected: str) -> dict
         "me": caller.name,
         "waiting": sorted(waiting, key=lambda e: (not e["alerts"], e["opened_at"])),
         "with_me": [e for e in taken if e["assignment"]["taken_by"] == caller.name],
-        "with_others": [e for e in taken if e["assignment"]["taken_by"] != caller.name] if show == "store" else [],
+        "with_others": [e for e in taken if e["assignment"]["taken_by"] != caller.name]
+        if show == "store"
+        else [],
         "later": later[:AGENDA_ROWS],
     }
 

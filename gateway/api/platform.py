@@ -24,7 +24,7 @@ LINE_LIMIT = 256 * 1024
 DIRECTORY_LIMIT = 1024 * 1024 * 1024
 CHUNK_LINES = 10_000
 CHUNK_BYTES = 8 * 1024 * 1024
-BATCH_LIMIT = 10_000
+BATCH_LIMIT = 5_000
 WAIT_LIMIT = 60
 COMPRESS_FROM = 16 * 1024
 NDJSON = "application/x-ndjson"
@@ -66,7 +66,9 @@ async def get_batch(
     services: Gateway,
     live: Running,
     caller: Platform,
-    after: Annotated[str | None, Query(min_length=1, max_length=512, description="The last batch's `next`")] = None,
+    after: Annotated[
+        str | None, Query(min_length=1, max_length=512, description="The last batch's `next`")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=BATCH_LIMIT)] = 500,
     wait: Annotated[float, Query(ge=0, le=WAIT_LIMIT, description="Seconds to wait for a first event")] = 0,
 ) -> Response:
@@ -88,9 +90,7 @@ async def get_keys(services: Gateway, live: Running, caller: Platform) -> Respon
     return json_answer(await live.blocking(services.outbox.keys))
 
 
-@router.post(
-    "/sync/ack", response_model=AcknowledgedBody, responses=problems(400, 403, 409, 413, 422, 503)
-)
+@router.post("/sync/ack", response_model=AcknowledgedBody, responses=problems(400, 403, 409, 413, 422, 503))
 async def post_ack(body: AckBody, services: Gateway, live: Running, caller: Platform) -> Response:
     """Everything up to the cursor is safe with the platform. Never goes back."""
     future = await live.blocking(services.outbox.acknowledge, body.cursor)

@@ -7,23 +7,21 @@ its own id; a clerk's tablet is the reader `tablet:{clerk}`. The zone is the con
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 
 from gateway.api.answers import answer, problems
 from gateway.api.auth import Caller, Gateway, Running, allow
-from gateway.api.limits import PARSED, PICTURE_LIMIT
+from gateway.api.limits import PICTURE_LIMIT
 from gateway.api.live import Live, outcome
-from gateway.api.problems import Problem, sentence
-from gateway.api.schemas import READS, ReadEvent, ReadReceiptBody
+from gateway.api.problems import Problem
+from gateway.api.schemas import ReadEvent, ReadReceiptBody
 from gateway.api.services import Services
 from gateway.core.model import Read, Technology, is_id
-
-T = TypeVar("T", bound=BaseModel)
+from gateway.shell.intake import Malformed, parse_read
 
 router = APIRouter(prefix="/api/v1", tags=["Reads"])
 
@@ -38,7 +36,10 @@ _BODY = {
                     "required": ["picture"],
                     "properties": {
                         "picture": {"type": "string", "format": "binary", "description": "PNG or JPEG"},
-                        "id": {"type": "string", "description": "The read's identity; minted here when absent"},
+                        "id": {
+                            "type": "string",
+                            "description": "The read's identity; minted here when absent",
+                        },
                     },
                 }
             },
@@ -64,7 +65,7 @@ async def post_read(
     if kind == "multipart/form-data":
         read = await _from_picture(request, services, live, reader_of(caller))
     else:
-        read = _from_event(request.scope.get(PARSED), caller)
+        read = _from_event(await request.body(), reader_of(caller), services.store)
     receipt = await outcome(await live.blocking(services.read, read))
     return answer(receipt, named={"read": read.id})
 
@@ -74,16 +75,12 @@ def reader_of(caller: Caller) -> str:
     return f"tablet:{caller.name}" if caller.role == "clerk" else caller.name
 
 
-def _from_event(body: Any, caller: Caller) -> Read:
-    event = _checked(ReadEvent, body, "")
-    if caller.role == "reader" and event.source.rsplit("/", 1)[-1] != caller.name:
-        raise Problem(403, "forbidden", "A reader may only send its own reads: `source` must end in its id.")
+def _from_event(body: bytes, reader: str, store: str) -> Read:
     try:
-        technology = Technology(event.data.get("technology"))
-    except ValueError:
-        raise Problem(422, "malformed", "data.technology: one of qr, nfc, ble, rfid") from None
-    fields = _checked(READS[technology], event.data, "data.")
-    return Read(event.id, reader_of(caller), technology, fields.model_dump(exclude_none=True), event.time)
+        return parse_read(body, reader, store)
+    except Malformed as error:
+        status = 403 if error.reason == "foreign-source" else 422
+        raise Problem(status, error.reason, error.detail[:1].upper() + error.detail[1:]) from None
 
 
 async def _from_picture(request: Request, services: Services, live: Live, reader: str) -> Read:
@@ -97,15 +94,10 @@ async def _from_picture(request: Request, services: Services, live: Live, reader
         raise Problem(422, "malformed", "id: at most 128 characters of A-Z a-z 0-9 . _ : -")
     found = set(await live.blocking(services.decode_picture, body))
     if not found:
-        raise Problem(422, "no-code", "No QR code was found in the picture: hold it flat, near and in the light.")
+        raise Problem(
+            422, "no-code", "No QR code was found in the picture: hold it flat, near and in the light."
+        )
     if len(found) > 1:
         raise Problem(422, "several-codes", "Several codes are in the picture: show only one.")
     symbology, text = found.pop()
-    return Read(identity, reader, Technology.QR, {"technology": "qr", "payload": text, "symbology": symbology})
-
-
-def _checked(model: type[T], body: Any, prefix: str) -> T:
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        raise Problem(422, "malformed", prefix + sentence(error.errors(include_input=False))) from None
+    return Read(identity, reader, Technology.QR, {"payload": text, "symbology": symbology})

@@ -56,6 +56,7 @@ class Server:
             ws="none",
             lifespan="on",
         )
+        config.load()  # a certificate that cannot be read is the caller's to hear of
         self._uvicorn = _Uvicorn(config, app.state.live, self._running)
 
     def run(self) -> None:
@@ -82,6 +83,8 @@ class Server:
     def stop(self) -> None:
         """End every stream and connection, and the thread. Safe to call from any thread, and twice."""
         self._uvicorn.should_exit = True
+        if self._thread is None and not self._running.is_set():
+            self._socket.close()  # never served
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -90,7 +93,7 @@ def serve(app: FastAPI, host: str, port: int, tls: tuple[Path, Path] | None = No
     """Bind (port 0: any free one); then call `start` or `run`. `tls` is (certificate, key).
 
     Raises:
-        OSError: the address cannot be bound.
+        OSError: the address cannot be bound, or the certificate not be read.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
@@ -101,5 +104,8 @@ def serve(app: FastAPI, host: str, port: int, tls: tuple[Path, Path] | None = No
     except BaseException:
         bound.close()
         raise
-    bound.set_inheritable(False)
-    return Server(app, bound, tls)
+    try:
+        return Server(app, bound, tls)
+    except BaseException:
+        bound.close()
+        raise

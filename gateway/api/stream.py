@@ -69,7 +69,9 @@ async def get_stream(
     )
 
 
-async def _frames(services: Services, live: Live, caller: Caller, position: int | None) -> AsyncIterator[bytes]:
+async def _frames(
+    services: Services, live: Live, caller: Caller, position: int | None
+) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
     with live.watch() as watch:
         yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()

@@ -209,6 +209,7 @@ class EmbeddedBroker:
                 server.poke()  # its users changed while it was starting
             self._settled.set()
         code = server.until_end()
+        server.serving = False
         return ready, _failed(server.last_complaint or f"exit code {code}")
 
     def _prepare(self, server: NatsServer) -> bool:

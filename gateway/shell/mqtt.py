@@ -25,6 +25,7 @@ from gateway.shell.permissions import CANARY, prefix
 
 MAX_PAYLOAD = 64 * 1024  # a broker cuts the connection at more than its limit
 CANARY_SECONDS = 10.0
+STRIKES = 2
 STATUS = "gateway/status"
 CANARY_TOPIC = f"readers/{CANARY}/reads"
 
@@ -35,7 +36,8 @@ class MqttBroker:
     """A `Broker` over TCP, for the embedded broker and for any other.
 
     With `canary`, the link counts as up only when what goes in has been seen to come out: a broker with a
-    damaged store acknowledges everything and delivers nothing. `on_swallowed` is told when that is so.
+    damaged store acknowledges everything and delivers nothing, or never answers. Twice in a row without
+    proof, and `on_swallowed` is told; once may be a disk that stalls.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class MqttBroker:
         self._alerts = Connection("alerts", endpoint, ids.alerts, user, password, will=will)
         self._link_lock = threading.Lock()
         self._linked = False
-        self._canary_due: float | None = None
+        self._proof_due: float | None = None
+        self._canary_sent = False
+        self._strikes = 0
         self._subscriptions: tuple[str, ...] = ()
         self._on_message: OnMessage = lambda delivery: None
         self._on_link: OnLink = lambda up: None
@@ -74,10 +78,11 @@ class MqttBroker:
     def start(self, subscriptions: Sequence[str], on_message: OnMessage, on_link: OnLink) -> None:
         """See `Broker.start`."""
         self._subscriptions, self._on_message, self._on_link = tuple(subscriptions), on_message, on_link
+        self._ingest.on_reached = self._expect_proof
         self._ingest.on_connect = self._subscribe
         self._ingest.on_subscribed = self._granted
         self._ingest.on_arrival = self._arrived
-        self._ingest.on_turn = self._watch_canary
+        self._ingest.on_turn = self._watch_proof
         self._alerts.on_connect = self._greet
         self._alerts.on_greeted = self._alerts.ready
         self._ingest.on_change = self._ingest_changed
@@ -127,7 +132,8 @@ class MqttBroker:
             detail = "The broker forbids our subscriptions: grant them to the gateway's user."
             self._ingest.fail(PeerError("broker-forbids", detail))
         elif self._canary and any(matches(topic, CANARY_TOPIC) for topic in self._subscriptions):
-            self._canary_due = time.monotonic() + self._canary_seconds
+            self._expect_proof()
+            self._canary_sent = True
             self._ingest.greet(Message(self._prefix + CANARY_TOPIC, b"{}"))
         else:
             self._ingest.ready()
@@ -135,20 +141,25 @@ class MqttBroker:
     def _arrived(self, arrival: Arrival) -> None:
         topic = arrival.topic.removeprefix(self._prefix)
         ack = partial(self._ingest.acknowledge, arrival.mid, arrival.generation) if arrival.qos else _no_ack
-        if self._canary_due is not None and not arrival.retain and topic.endswith("/reads"):
-            self._canary_due = None  # a read that waited before the canary proves the same
-            self._ingest.ready()
+        if self._canary_sent and not arrival.retain and topic.endswith("/reads"):
+            self._ingest.ready()  # a read that waited before the canary proves the same
         if topic == CANARY_TOPIC:
             ack()
         else:
             self._on_message(Delivery(topic, arrival.payload, arrival.retain, ack))
 
-    def _watch_canary(self) -> None:
-        if self._canary_due is not None and time.monotonic() > self._canary_due:
-            self._canary_due = None
-            detail = "The broker takes messages and delivers none: its store is damaged."
+    def _expect_proof(self) -> None:
+        if self._canary:
+            self._proof_due = time.monotonic() + self._canary_seconds
+
+    def _watch_proof(self) -> None:
+        if self._proof_due is not None and time.monotonic() > self._proof_due:
+            self._proof_due = None
+            self._strikes += 1
+            detail = "The broker takes messages and delivers none, or does not answer: is its store damaged?"
             self._ingest.fail(PeerError("broker-swallows", detail))
-            if self._on_swallowed is not None:
+            if self._strikes >= STRIKES and self._on_swallowed is not None:
+                self._strikes = 0
                 self._on_swallowed()
 
     def _greet(self) -> None:
@@ -158,8 +169,9 @@ class MqttBroker:
         return Message(self._prefix + STATUS, payload, retain=True)
 
     def _ingest_changed(self) -> None:
-        if not self._ingest.up:
-            self._canary_due = None  # a lost link is no proof of a damaged store
+        self._proof_due, self._canary_sent = None, False  # proven, or lost, which proves nothing
+        if self._ingest.up:
+            self._strikes = 0
         self._changed()
 
     def _changed(self) -> None:

@@ -71,6 +71,7 @@ class Connection:
         self.name = name
         self.up = False
         self.error: PeerError | None = None
+        self.on_reached: Callable[[], None] = lambda: None
         self.on_connect: Callable[[], None] = self.ready
         self.on_subscribed: Callable[[bool], None] = lambda granted: None
         self.on_greeted: Callable[[], None] = lambda: None
@@ -222,6 +223,7 @@ class Connection:
         was_up = stopping = False
         with self._state:
             self._serving = self._generation
+        self.on_reached()
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         while (sock := self._client.socket()) is not None and (descriptor := sock.fileno()) >= 0:

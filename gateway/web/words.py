@@ -70,23 +70,31 @@ LANGUAGES = {
 }
 
 CHANNELS = {
-    "site": "Website",
+    "chat": "Chat",
     "chatbot": "Chatbot",
-    "email": "E-mail",
-    "voice": "Phone",
     "contact-centre": "Contact centre",
-    "store": "Store",
-    "whatsapp": "WhatsApp",
-    "instagram": "Instagram",
+    "e-mail": "E-mail",
+    "email": "E-mail",
     "facebook": "Facebook",
+    "instagram": "Instagram",
     "messenger": "Messenger",
+    "site": "Website",
+    "store": "In store",
     "telegram": "Telegram",
+    "voice": "Phone",
+    "whatsapp": "WhatsApp",
 }
 
 COLOURS = {
     "beige": "beige",
     "bianco": "white",
     "black": "black",
+    "burgundy": "burgundy",
+    "cognac": "camel",
+    "gold": "gold",
+    "natural": "cream",
+    "silver": "silver",
+    "tobacco": "brown",
     "blu": "blue",
     "blue": "blue",
     "brown": "brown",
@@ -115,14 +123,23 @@ COLOURS = {
 CURRENCIES = {"EUR": "€", "GBP": "£", "USD": "$", "CHF": "CHF\u202f", "JPY": "¥"}
 
 TOUCHES = {
-    "product_viewed": "looked at",
-    "product_added": "put in the cart",
-    "product_wishlisted": "saved for later",
-    "purchase": "bought",
-    "return": "returned",
-    "search": "searched for",
-    "page_viewed": "read",
-    "question": "asked",
+    "ad_clicked": "Tapped an ad",
+    "booking_confirmed": "Booking confirmed",
+    "call": "Called",
+    "cart_updated": "In the cart",
+    "conversation": "Conversation",
+    "message": "Wrote",
+    "page_viewed": "Read",
+    "post_liked": "Liked a post",
+    "product_added": "In the cart",
+    "product_viewed": "Looked at",
+    "profile_visited": "Visited our profile",
+    "purchase": "Bought",
+    "reminder_sent": "Reminder sent",
+    "return": "Returned",
+    "search": "Searched for",
+    "visit": "Came in",
+    "wishlist_added": "Wish list",
 }
 
 
@@ -164,7 +181,7 @@ def channel(slug: str) -> str:
 
 def touch(slug: str) -> str:
     """What a touchpoint was."""
-    return TOUCHES.get(slug.lower(), plainly(slug))
+    return TOUCHES.get(slug.lower(), plainly(slug).capitalize())
 
 
 def colour(text: str) -> str:

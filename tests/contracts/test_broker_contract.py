@@ -221,7 +221,6 @@ def test_the_link_comes_up_when_the_broker_does(dark_shop: Shop) -> None:
         gateway.publish("floor/alerts", b"too early")
     dark_shop.start()
     gateway.until_linked(True)
-    assert gateway.broker.connected
     gateway.publish("floor/alerts", b"in time")
     gateway.broker.stop()
 

@@ -111,7 +111,7 @@ def test_the_contract_s_event_types_are_there() -> None:
     ours = {kind.name for kind in TYPES.values()}
     listed = contract_names()
     assert {"visit.opened", "appointment.moved", "reader.recovered", "clock.adjusted"} <= listed
-    assert listed - ours == NOT_YET & listed - ours
+    assert listed - ours <= NOT_YET
     assert set(TYPES) <= set(wire.schema()["$defs"])
     assert not NOT_YET & ours, "take it out of NOT_YET"
     assert [name for name in TYPES if "visit." in name and "opened" in name] == ["soglia.visit.opened.v1"]
@@ -145,7 +145,7 @@ def example() -> str:
     (code,) = re.findall(
         r"^```python\n(import base64.*?)^```",
         (ROOT / "sync" / "README.md").read_text(encoding="utf-8"),
-        re.M | re.S,
+        re.MULTILINE | re.DOTALL,
     )
     assert isinstance(code, str)
     return code

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import qrcode
-from evdev import ecodes
+from evdev import InputEvent, ecodes
 from PIL import Image
 
 from devices.decoders.faults import FAULTS
@@ -129,15 +129,12 @@ def test_wedge_grabs_its_device_and_gives_it_back() -> None:
 
 
 def test_wedge_that_the_kernel_took_away_is_lost() -> None:
-    scanner = Scanner()
-
     class Gone(PipeDevice):
-        def read(self) -> Iterator[object]:
+        def read(self) -> Iterator[InputEvent]:
             raise OSError(19, "No such device")
 
-    with running(
-        WedgeReader("desk", "fake", opener=lambda path: Gone(os.dup(scanner.open(path).fd)))
-    ) as watch:
+    scanner = Scanner(device=Gone)
+    with running(WedgeReader("desk", "fake", opener=scanner.open)) as watch:
         scanner.scan("A")
         watch.join()
     assert isinstance(watch.error, ReaderError)

@@ -35,7 +35,8 @@ class PipeDevice(evdev.InputDevice[str]):
 class Scanner:
     """Types on the last device that `open` gave out. Once unplugged, `open` fails until it is plugged in."""
 
-    def __init__(self, layout: str = "us") -> None:
+    def __init__(self, layout: str = "us", device: type[PipeDevice] = PipeDevice) -> None:
+        self._device = device
         self._keys = {text: chord for chord, text in reversed(characters(layout).items())}
         self._writing = -1
         self._plugged = True
@@ -45,7 +46,7 @@ class Scanner:
             raise OSError(2, "No such file or directory", path)
         reading, self._writing = os.pipe()
         os.set_blocking(reading, False)
-        return PipeDevice(reading)
+        return self._device(reading)
 
     def write(self, events: bytes) -> None:
         """Raw events."""
