@@ -23,7 +23,10 @@ from gateway.core.codec import canonical
 from gateway.core.errors import PeerError, Refused
 
 SIGNED = ("store", "epoch", "first_seq", "last_seq", "prev_hash", "hash", "count")
-FIELDS = (*SIGNED, "events", "next", "high_water", "signature", "key_id")
+FIELDS = (
+    *("store", "epoch", "first_seq", "last_seq", "count", "prev_hash", "hash"),
+    *("events", "next", "high_water", "signature", "key_id"),
+)
 
 Position = tuple[int, str]
 """How far a reader has come: the last event's seq, and its hash."""

@@ -1,4 +1,6 @@
-"""Options of the whole test suite, and how hard Hypothesis tries."""
+"""Options of the whole test suite, how hard Hypothesis tries, and that CI skips nothing."""
+
+import os
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,3 +22,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """`--rewrite` and `--full-counts`."""
     parser.addoption("--rewrite", action="store_true", help="write what the transcripts' stories say now")
     parser.addoption("--full-counts", action="store_true", help="inject every fault, not a sample of them")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Elsewhere a missing system program skips the tests that need it; in CI none may be missing."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = len(reporter.stats.get("skipped", [])) if reporter else 0
+    if os.environ.get("CI") == "true" and skipped and exitstatus == 0:
+        reporter.write_line(f"{skipped} skipped, and CI skips nothing: see the reasons below", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

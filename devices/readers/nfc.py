@@ -135,7 +135,8 @@ class NfcReader:
         lit = False
         while not stop.wait(_POLL):
             target = clf.present()
-            uid = bytes(target.sdd_res) if target is not None and target.sdd_res else None
+            # a Type 1 tag has no UID of its own, only what RID answers
+            uid = None if target is None else bytes(target.sdd_res or target.rid_res or b"")
             if field.arrived(uid, time.monotonic()):
                 fields = read_tap(clf, target)
                 if stop.is_set():

@@ -5,6 +5,7 @@ Wallet-pass readers that emit the pass over serial (9600 8N1, prefix and suffix 
 
 from __future__ import annotations
 
+import termios
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -142,7 +143,7 @@ class SerialReader:
                     for fields in lines.feed(octets, now) if octets else lines.silence(now):
                         if not repeats.seen(fields, now):
                             deliver(mint(self._id, Technology.QR, fields))
-        except OSError as error:  # SerialException is one
+        except (OSError, ValueError, termios.error) as error:  # SerialException is an OSError
             raise ReaderError(
                 "serial-lost", f"The serial port is gone or cannot be opened: {error}."
             ) from error

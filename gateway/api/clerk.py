@@ -12,7 +12,7 @@ from gateway.api.answers import answer, json_answer, problems
 from gateway.api.auth import Caller, Gateway, Running, allow
 from gateway.api.dossier import open_dossier
 from gateway.api.limits import PARSED
-from gateway.api.live import Live, outcome
+from gateway.api.live import outcome
 from gateway.api.problems import Problem
 from gateway.api.schemas import (
     AgendaBody,
@@ -123,7 +123,7 @@ async def get_dossier(visit: VisitId, services: Gateway, live: Running, caller: 
 @router.get("/agenda", response_model=AgendaBody, responses=problems(403))
 async def get_agenda(services: Gateway, live: Running, caller: Clerk) -> Response:
     """Today's appointments, in the store's time zone."""
-    return json_answer(await live.blocking(agenda, services, caller))
+    return json_answer(await live.blocking(agenda, services))
 
 
 @router.get("/visitors", response_model=VisitorsBody, responses=problems(403, 422))
@@ -212,8 +212,3 @@ def _visit_at(services: Services, seq: int) -> str | None:
     """The visit that the command's last event is about."""
     visit = getattr(services.log.read(seq - 1, 1)[0].event, "visit", None)
     return visit if isinstance(visit, str) else None
-
-
-async def opened_dossier(services: Services, live: Live, visit: str, clerk: str) -> dict[str, Any]:
-    """The dossier for the clerk's page."""
-    return await live.blocking(open_dossier, services, find_visit(services, visit), clerk)

@@ -31,7 +31,8 @@ CONTENT_SECURITY_POLICY = "; ".join(
 HEADERS = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    # No other site hears of us. "no-referrer" would also blank the Origin of our own forms, which is checked.
+    "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "geolocation=(), microphone=(), payment=()",
@@ -69,8 +70,8 @@ class Guard:
             return
         try:
             await self._app(scope, receive, send_guarded)
-        except Exception:  # noqa: BLE001 the last catch: whatever it was, the caller gets a problem document
-            _logger.exception("request failed: %s", scope.get("route_path", scope["path"].split("/")[1:3]))
+        except Exception:
+            _logger.exception("%s %s failed", scope["method"], scope["path"])
             if not started:
                 problem = Problem(
                     500, "internal", "The gateway made a mistake: nothing is known to have changed."

@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from gateway.api.auth import Caller, Gateway, Running, check_origin, identify, services_of, set_cookie, verify
+from gateway.api.auth import Caller, Gateway, Running, check_origin, identify, set_cookie, verify
 from gateway.api.clerk import VisitId, find_visit
 from gateway.api.dossier import open_dossier
 from gateway.api.problems import Problem
@@ -136,7 +136,6 @@ async def _clerk(request: Request, services: Services, live: Any) -> Caller:
 
 def _html(request: Request, template: str, status: int = 200, **values: Any) -> Response:
     screen: Screen = request.app.state.screen
-    services_of(request)
     return HTMLResponse(screen.render(template, **values), status)
 
 
@@ -165,7 +164,7 @@ def _queue(services: Services, caller: Caller, show: str, selected: str) -> dict
     if show == "mine":
         waiting = [e for e in waiting if e["alerts"] or e["assignment"]["clerk"] in (None, caller.name)]
     taken = [e for e in entries if e["state"] not in _WAITING]
-    later = [a for a in agenda(services, caller)["appointments"] if _is_ahead(services, a, now)]
+    later = [a for a in agenda(services)["appointments"] if _is_ahead(services, a, now)]
     if show == "mine":
         later = [a for a in later if a["clerk"] in (None, caller.name)]
     return {

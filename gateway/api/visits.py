@@ -68,27 +68,12 @@ def visit_entries(services: Services, caller: Caller, only_open: bool) -> dict[s
     return {"visits": [visit_entry(services, v, caller) for v in visits], "seq": seq}
 
 
-def agenda(services: Services, caller: Caller) -> dict[str, Any]:
+def agenda(services: Services) -> dict[str, Any]:
     """Today's appointments, by start. Reads the directory: call it in a thread."""
     day, start, end = store_day(services)
     visits = {v.appointment: v.id for v in services.engine.state.visits.values() if v.appointment}
-    entries = []
-    for body in services.directory.agenda(start, end):
-        entries.append(
-            {
-                "appointment": body["id"],
-                "start": body["start"],
-                "end": body["end"],
-                "clerk": body.get("clerk"),
-                "clerk_name": clerk_name(services, body.get("clerk")),
-                "visitor": body.get("visitor"),
-                "name": visitor_name(services, body.get("visitor"), whole=False),
-                "service": body.get("service"),
-                "language": body.get("language"),
-                "status": body.get("status", "booked"),
-                "visit": visits.get(body["id"]),
-            }
-        )
+    bodies = services.directory.agenda(start, end)
+    entries = [_planned(services, body, visits.get(body["id"])) for body in bodies]
     entries.sort(key=lambda entry: datetime.fromisoformat(entry["start"]))
     return {"day": day.isoformat(), "appointments": entries}
 
@@ -113,6 +98,22 @@ def clerk_name(services: Services, clerk: str | None) -> str | None:
         return None
     body = services.directory.body("clerk", clerk)
     return str(body.get("name") or clerk) if body else clerk
+
+
+def _planned(services: Services, body: Mapping[str, Any], visit: str | None) -> dict[str, Any]:
+    return {
+        "appointment": body["id"],
+        "start": body["start"],
+        "end": body["end"],
+        "clerk": body.get("clerk"),
+        "clerk_name": clerk_name(services, body.get("clerk")),
+        "visitor": body.get("visitor"),
+        "name": visitor_name(services, body.get("visitor"), whole=False),
+        "service": body.get("service"),
+        "language": body.get("language"),
+        "status": body.get("status", "booked"),
+        "visit": visit,
+    }
 
 
 def _assignment(services: Services, visit: Visit, *, named: bool) -> dict[str, str | None]:

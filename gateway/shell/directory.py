@@ -67,14 +67,15 @@ class Directory:
         self.store = store
 
     @classmethod
-    def open(cls, path: Path, credential_key: bytes, store: str) -> Directory:
-        """Open or create the file and migrate it. `credential_key` has at least 16 bytes.
+    def open(cls, path: Path, credential_key: bytes, store: str, bulk: bool = False) -> Directory:
+        """Open or create the file and migrate it. `credential_key` has at least 16 bytes; `bulk` takes more
+        memory to write faster.
 
         Raises:
             LogError: the file cannot be opened or is no database.
         """
         digests = Digests(credential_key)
-        return cls(Connections(path), digests, store)
+        return cls(Connections(path, bulk), digests, store)
 
     def close(self) -> None:
         """Close every connection."""
@@ -149,8 +150,12 @@ class Directory:
         if not words:
             return []
         with self._connections.reading() as db:
-            rows = db.execute(sql.BY_NAME, (words[0], words[0] + _LAST, json.dumps(words), limit)).fetchall()
-        return [_shown(visitor, json.loads(body) if body else {}) for visitor, body in rows]
+            found: dict[str, str | None] = {}  # two words of one name may match
+            for visitor, body in db.execute(sql.BY_NAME, (words[0], words[0] + _LAST, json.dumps(words))):
+                found[visitor] = body
+                if len(found) >= limit:
+                    break
+        return [_shown(visitor, json.loads(body) if body else {}) for visitor, body in found.items()]
 
     def counts(self) -> dict[str, int]:
         """Live records by kind."""

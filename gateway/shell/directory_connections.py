@@ -26,17 +26,20 @@ from gateway.shell.directory_sql import MIGRATIONS
 
 TURN_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.002
+# Rows land all over the trees: a larger cache, and fewer checkpoints that write the same page again.
+_BULK: Final = ("cache_size = -65536", "wal_autocheckpoint = 8000")
 
 
 class Connections:
-    """Opened with the schema migrated.
+    """Opened with the schema migrated. `bulk` takes more memory to write faster.
 
     Raises:
         LogError: the file cannot be opened, is no database, or its disk fails.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, bulk: bool = False) -> None:
         self._path = path
+        self._bulk = bulk
         self._lock = threading.RLock()
         self._readers: dict[threading.Thread, Database] = {}
         self._turn = os.open(f"{path}-turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -100,7 +103,7 @@ class Connections:
         database = self._connect()
         try:
             database.enable_wal()
-            for pragma in ("synchronous = FULL", "secure_delete = ON"):
+            for pragma in ("synchronous = FULL", "secure_delete = ON", *(_BULK if self._bulk else ())):
                 database.conn.execute(f"PRAGMA {pragma}").fetchall()
             if MIGRATIONS.pending(database):
                 MIGRATIONS.apply(database)

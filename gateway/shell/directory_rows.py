@@ -218,6 +218,9 @@ def as_clerk(record: ClerkRecord) -> Clerk:
 
 def name_words(*names: str | None) -> list[str]:
     """The words under which a name is found: without accents and case."""
-    text = unicodedata.normalize("NFKD", " ".join(name for name in names if name)).casefold()
+    text = " ".join(name for name in names if name)
+    if text.isascii() and text.replace(" ", "").isalnum():
+        return sorted(set(text.lower().split()))[:20]
+    text = unicodedata.normalize("NFKD", text).casefold()
     plain = "".join(c if c.isalnum() else " " for c in text if not unicodedata.combining(c))
     return sorted(set(plain.split()))[:20]

@@ -36,6 +36,7 @@ _RFC3339 = re.compile(
 )
 _IBEACON = re.compile(r"([0-9A-F]{32}):(\d{1,5}):(\d{1,5})")
 _UUID_PARTS = (8, 12, 16, 20)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
 
 
 def parse_time(text: object) -> datetime:
@@ -81,10 +82,13 @@ def canonical_credential(kind: str, value: str) -> str:
 
 
 def _hexadecimal(text: str) -> str:
-    digits = re.sub(r"[:\-\s]", "", text).upper()
-    if not re.fullmatch(r"(?:[0-9A-F]{2})+", digits):
+    try:
+        digits = bytes.fromhex(text.replace(":", "").replace("-", "").replace(" ", ""))
+    except ValueError:
+        raise ValueError("not pairs of hexadecimal digits") from None
+    if not digits:
         raise ValueError("not pairs of hexadecimal digits")
-    return digits
+    return digits.hex().upper()
 
 
 def _checked_id(text: str) -> str:
@@ -270,7 +274,7 @@ def is_cancelled(record: AppointmentRecord) -> bool:
 
 def canonical_json(body: Mapping[str, Any]) -> str:
     """The one spelling of a body: sorted keys, no spaces. Equal bodies have equal texts."""
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return _ENCODER.encode(body)
 
 
 def _sentence(error: ValidationError) -> str:

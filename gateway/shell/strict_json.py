@@ -35,13 +35,7 @@ def load_object(line: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise Problem(f"not UTF-8 at byte {error.start}") from None
     try:
-        body = json.loads(
-            text,
-            object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-            parse_int=_small,
-        )
+        body = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise Problem(f"not JSON at character {error.pos}: {error.msg}") from None
     except RecursionError:
@@ -106,3 +100,8 @@ def _children(node: object) -> list[Any]:
     if isinstance(node, dict):
         return list(node.values())
     return node if isinstance(node, list) else []
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite, parse_int=_small
+)

@@ -225,7 +225,7 @@ def test_an_odd_field_gives_valid_records_or_a_clear_error(name: str, value: Any
     try:
         answer = calcom.records(body, "milano-01", CLERKS, IDENTIFY)
     except DecodeError as error:
-        assert error.reason == "webhook-broken"
+        assert error.reason == "webhook-broken"  # noqa: PT017 - either outcome is right
     else:
         for record in answer.records:
             parse_mapping(record)

@@ -4,8 +4,10 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import time, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -376,8 +378,26 @@ w = 1.5e3 # [z]"""
     ]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_data_folder_that_may_not_be_written(tmp_path: Path) -> None:
-    (tmp_path / "shut").mkdir(mode=0o500)
-    (found,) = problems(tmp_path, SMALL.replace('"data"', '"shut/data"'))
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may write everywhere: be somebody else for a while (the saved id brings us back)."""
+    ours = os.getuid()
+    if ours == 0:
+        os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        if ours == 0:
+            os.setresuid(0, 0, 0)
+
+
+def test_a_data_folder_that_may_not_be_written() -> None:
+    with TemporaryDirectory(prefix="soglia-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # pytest's own folders are closed to others
+        (folder / "shut").mkdir(mode=0o500)
+        (folder / "store.toml").write_text(SMALL.replace('"data"', '"shut/data"'), "utf-8")
+        with as_nobody(), pytest.raises(ConfigError) as caught:
+            settings.load(folder / "store.toml", check_reader, TYPES)
+        (found,) = [line.replace(name, "FOLDER") for line in caught.value.lines("store.toml")]
     assert found.startswith("store.toml:6  data.dir  soglia may not write in FOLDER/shut")

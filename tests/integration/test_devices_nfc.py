@@ -205,6 +205,19 @@ def test_real_dumps_are_read_and_none_of_them_opens_our_door(name: str, uri: str
     ]
 
 
+def test_a_type_1_tag_is_refused_and_counted_not_overlooked() -> None:
+    class Topaz(FakeDevice):
+        def sense_tta(self, target: nfc.clf.RemoteTarget) -> nfc.clf.RemoteTarget:
+            rid_res = bytearray.fromhex("1148B2B36D1E")
+            return nfc.clf.RemoteTarget("106A", sens_res=bytearray(b"\x00\x0c"), rid_res=rid_res)
+
+    device = Topaz()
+    with running(NfcReader("door", "usb", lambda _: device)) as watch:
+        assert watch.wait_reads(1) == [{"fault": "nfc-tag-malformed"}]
+        wait_for(lambda: device.polls > 10)
+    assert len(watch.reads) == 1
+
+
 def test_a_card_that_stays_is_one_tap_and_lights_the_light_until_it_leaves() -> None:
     device = FakeDevice()
     with running(NfcReader("door", "usb", lambda _: device)) as watch:

@@ -174,7 +174,12 @@ def test_back_off_follows_how_long_the_reader_worked(store: Store) -> None:
 
 def test_stop_is_bounded_and_names_who_did_not_stop(store: Store) -> None:
     release = threading.Event()
-    stuck = Scripted(lambda deliver, stop, ready: bool(ready() or release.wait(60)))  # type: ignore[func-returns-value]
+
+    def hangs(deliver: Deliver, stop: threading.Event, ready: Callable[[], None]) -> None:
+        ready()
+        release.wait(60)
+
+    stuck = Scripted(hangs)
     supervisor = Supervisor([FakeReader("door"), stuck], store.deliver, store.on_health)
     supervisor.start()
     wait_for(lambda: stuck.ran)
