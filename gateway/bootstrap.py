@@ -47,6 +47,7 @@ from gateway.shell.intake import Intake
 from gateway.shell.logins import Login, client_ids, write_private
 from gateway.shell.mqtt import MqttBroker
 from gateway.shell.notify import notify
+from gateway.shell.scopes import Role
 from gateway.shell.telling import Teller
 from gateway.shell.watch import prometheus
 from gateway.stores import DIRECTORY, Stores, local_day, open_stores
@@ -147,10 +148,8 @@ class Gateway:
         return engine
 
     def _build_intake(self, stores: Stores) -> Intake:
-        zones = {reader.id: reader.zone for reader in self._settings.readers}
-        doorway = next((zone.id for zone in self._settings.zones if zone.doorway), "store")
         return Intake(
-            zone_of=lambda reader: doorway if reader.startswith("tablet:") else zones.get(reader),
+            zone_of=self._zone_of,
             decode=partial(_decode, self._trust(stores)),
             find=self._find,
             submit=self._engine.submit,
@@ -311,6 +310,16 @@ class Gateway:
     def _now(self) -> datetime:
         return self._stores.clock.now()
 
+    def _zone_of(self, reader: str) -> str | None:
+        """A configured reader's zone. Tablets and kiosks carry no zone of their own: they count as the doorway's."""
+        for configured in self._settings.readers:
+            if configured.id == reader:
+                return configured.zone
+        kiosks = (t.scope.name for t in self._stores.access.list() if t.scope.role is Role.KIOSK)
+        if not reader.startswith("tablet:") and reader not in kiosks:
+            return None
+        return next((zone.id for zone in self._settings.zones if zone.doorway), "store")
+
     def _find(self, credentials: Sequence[Credential], at: datetime) -> Finding:
         return self._stores.directory.find(credentials, at, local_day(at, self._zone))
 
@@ -417,6 +426,8 @@ class Gateway:
         )
         yield "soglia_visits_open", "gauge", "Visits that are not closed.", {}, len(state.open_visits())
         yield "soglia_broker_connected", "gauge", "1 while the broker is reached.", {}, self._broker.connected
+        passed = self._intake.passed_over
+        yield "soglia_adverts_passed_over_total", "counter", "BLE adverts of nobody enrolled.", {}, passed
         yield "soglia_notices_total", "counter", "Notices published.", {}, self._follower.published
         yield (
             "soglia_clock_trusted",

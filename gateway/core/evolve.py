@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from gateway.core import events as ev
 from gateway.core.assigning import roster_says
+from gateway.core.frozen import replace
 from gateway.core.state import Alerted, Duty, Planned, Sighted, State, Step, Visit
 from gateway.core.states import ACKNOWLEDGED, ALERTED, ARRIVED, CLOSED, GREETED, SERVING
 from gateway.core.table import Table

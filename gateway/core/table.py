@@ -1,8 +1,9 @@
 """An immutable mapping that is cheap to change: the state after an event shares nearly all of the state before.
 
 32 rows of 32 buckets, which are plain dicts; replacing an entry copies the list of rows, one row and one bucket,
-so an update costs about as much with ten entries as with ten thousand. Keys go to buckets by CRC-32, not by `hash`, which differs from
-process to process. Iteration is in the order of keys, so that no decision can depend on history.
+so an update costs about as much with ten entries as with ten thousand. Keys go to buckets by CRC-32, not by
+`hash`, which differs from process to process. Iteration is in the order of keys, so that no decision can depend
+on history.
 """
 
 from __future__ import annotations

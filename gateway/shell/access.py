@@ -192,7 +192,7 @@ def mosquitto_hash(password: str) -> str:
 
 
 def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
 
 
 def _text(at: datetime) -> str:

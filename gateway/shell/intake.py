@@ -16,7 +16,7 @@ from gateway.core import commands as cmd
 from gateway.core.codec import canonical
 from gateway.core.errors import DecodeError, Refused
 from gateway.core.model import Credential, Finding, Read, Technology, is_id
-from gateway.core.receipts import Receipt
+from gateway.core.receipts import Outcome, Receipt
 from gateway.shell.strict_json import load_object
 
 READ_TYPE = "soglia.read.v1"
@@ -63,9 +63,12 @@ class Intake:
         self._now = now
         self._quarantine = quarantine
         self._key = key
+        self.passed_over = 0
 
     def read(self, read: Read) -> Future[Receipt]:
         """Submit a read; the future resolves after the commit."""
+        if read.technology is Technology.BLE:
+            return self._pass_over(read)
         at, said = self._now(), canonical({"technology": read.technology.value, "data": dict(read.data)})
         zone = self._zone_of(read.reader)
         if zone is None:
@@ -85,6 +88,14 @@ class Intake:
             read_time=read.time,
         )
         return self._submit(command, said)
+
+    def _pass_over(self, read: Read) -> Future[Receipt]:
+        """An advert: nobody's beacon is enrolled in this release, and a stranger's must not reach the disk."""
+        self.passed_over += 1
+        receipt: Future[Receipt] = Future()
+        name = read_command(read.reader, read.id)
+        receipt.set_result(Receipt(name, Outcome.ACCEPTED, "not-enrolled"))
+        return receipt
 
     def refuse(self, read: Read, reason: str, said: bytes | None = None) -> Future[Receipt]:
         """Have a read refused and counted."""

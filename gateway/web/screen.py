@@ -29,7 +29,7 @@ class Screen:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals.update(words=words, store_name=store_name)
+        self._templates.globals.update(words=words, store_name=store_name, time_zone=time_zone)
         self._templates.filters.update(clock=self.clock, day_and_clock=self.day_and_clock)
 
     def render(self, template: str, **values: Any) -> str:

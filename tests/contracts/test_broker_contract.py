@@ -262,6 +262,20 @@ def test_a_consumer_that_fails_costs_one_delivery_and_not_the_link(shop: Real) -
     broker.stop()
 
 
+@REAL  # in the fake, what is held has been taken already: only its answer is missing
+def test_what_was_on_its_way_is_not_sent_again_by_itself(shop: Real, gateway: Gateway) -> None:
+    marco = shop.client("clerk:marco")
+    assert marco.subscribe("floor/alerts")
+    shop.hold()
+    lost = gateway.broker.publish(Message("floor/alerts", b"lost"))
+    shop.cut()
+    assert isinstance(lost.exception(SECONDS), PeerError)
+    shop.heal()
+    gateway.until_linked(True)
+    gateway.publish("floor/alerts", b"the follower's decision")
+    assert [each.payload for each in marco.until_heard(1)] == [b"the follower's decision"]
+
+
 @REAL
 def test_a_clerk_hears_only_her_own_alerts(shop: Real, gateway: Gateway) -> None:
     marco, anna = shop.client("clerk:marco"), shop.client("clerk:anna")

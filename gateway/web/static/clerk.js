@@ -172,7 +172,7 @@ function tick() {
     wait.textContent = waited(seconds);
     wait.dataset.urgency = urgency(seconds);
   }
-  $("age").textContent = text.dataAge(clock(linked ? now() : seenAt + stream.skew));
+  $("age").textContent = text.dataAge(clock(linked ? now() : seenAt + stream.skew, floor.dataset.zone));
   showLink();
 }
 
@@ -183,7 +183,7 @@ function showLink() {
     linked === null ? text.connecting : linked ? text.live(Math.round(age / 1000)) : text.offlineShort(span(Date.now() - seenAt));
   const banner = $("banner");
   if (banner.hidden === (linked === false)) banner.hidden = linked !== false;
-  const sentence = linked === false ? text.offline(clock(seenAt + stream.skew)) : "";
+  const sentence = linked === false ? text.offline(clock(seenAt + stream.skew, floor.dataset.zone)) : "";
   if (banner.textContent !== sentence) banner.textContent = sentence;
 }
 

@@ -28,8 +28,8 @@ export function urgency(seconds) {
   return seconds < 60 ? "calm" : seconds < 120 ? "warm" : "hot";
 }
 
-export function clock(milliseconds) {
-  return new Date(milliseconds).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+export function clock(milliseconds, timeZone) {
+  return new Date(milliseconds).toLocaleTimeString("en-GB", { timeZone });
 }
 
 export function span(milliseconds) {
