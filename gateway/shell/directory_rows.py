@@ -25,6 +25,7 @@ from gateway.core.model import Appointment, Clerk
 from gateway.shell.records import (
     AppointmentRecord,
     ClerkRecord,
+    CredentialPart,
     Record,
     TombstoneRecord,
     VisitorRecord,
@@ -32,6 +33,7 @@ from gateway.shell.records import (
     canonical_json,
     is_cancelled,
 )
+from gateway.shell.strict_json import Problem
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -107,13 +109,17 @@ class Digests:
 
 
 def prepare(line: int, record: Record, body: Mapping[str, Any], digests: Digests) -> Prepared:
-    """What is stored of a checked record."""
+    """What is stored of a checked record.
+
+    Raises:
+        Problem: a credential is not of its kind.
+    """
     if isinstance(record, TombstoneRecord):
         return Prepared(line, record, _TOMBSTONE_DIGEST, None)
     found: list[bytes] = []
     kept = dict(body)
     if isinstance(record, VisitorRecord) and record.credentials:
-        found = [digests.credential(part.kind, part.value) for part in record.credentials]
+        found = [_digest(digests, number, part) for number, part in enumerate(record.credentials)]
         kept["credentials"] = [
             {**{k: v for k, v in part.items() if k != "value"}, "digest": digest.hex()}
             for part, digest in zip(body["credentials"], found, strict=True)
@@ -124,6 +130,13 @@ def prepare(line: int, record: Record, body: Mapping[str, Any], digests: Digests
         kept["code_digest"] = found[0].hex()
     text = canonical_json(kept)
     return Prepared(line, record, digests.body(text), text, tuple(found))
+
+
+def _digest(digests: Digests, number: int, part: CredentialPart) -> bytes:
+    try:
+        return digests.credential(part.kind, part.value)
+    except ValueError as error:
+        raise Problem(f"credentials.{number}: {error}") from None
 
 
 def plan(known: Mapping[tuple[str, str], Known], batch: Iterable[Prepared]) -> Plan:

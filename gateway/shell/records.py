@@ -146,15 +146,11 @@ class ClerkRecord(Record):
 
 
 class CredentialPart(Part):
-    """What identifies a visitor: `kind` as the decoders name it, `value` in any usual spelling."""
+    """What identifies a visitor: `kind` as the decoders name it, `value` in any usual spelling (checked when
+    it is digested)."""
 
     kind: Word
     value: Annotated[str, StringConstraints(min_length=1, max_length=512)]
-
-    @model_validator(mode="after")
-    def _is_of_its_kind(self) -> CredentialPart:
-        canonical_credential(self.kind, self.value)
-        return self
 
 
 class ConsentPart(Part):
