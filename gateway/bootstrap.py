@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +29,7 @@ from gateway.api.server import Server, serve
 from gateway.api.services import Health, Services
 from gateway.core import commands as cmd
 from gateway.core.codec import canonical, rfc3339
-from gateway.core.errors import LogError
+from gateway.core.errors import LogError, Refused
 from gateway.core.model import Credential, Finding, Read
 from gateway.core.state import digest
 from gateway.operations import Operations
@@ -61,6 +62,7 @@ log = logging.getLogger("soglia")
 
 RUN_FILE = "run.json"
 _BEAT_SECONDS = 1.0
+_LINK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Gateway:
         self._zone = ZoneInfo(settings.store.time_zone)
         self._undo = contextlib.ExitStack()
         self._stopping = threading.Event()
+        self._linked = threading.Event()
 
     def start(self) -> Addresses:
         """Start everything, in the order in which each part is needed.
@@ -120,6 +123,7 @@ class Gateway:
         settings = self._settings
         self._stores = stores = open_stores(settings)
         self._undo.callback(stores.close)
+        (stores.path / RUN_FILE).unlink(missing_ok=True)  # of one that was killed: nobody listens there
         self._engine = self._start_engine(stores)
         self._teller = Teller(stores.directory, self._engine.submit, self._now)
         self._teller.tell()
@@ -135,6 +139,7 @@ class Gateway:
         self._start_readers()
         self._start_control(stores)
         self._start_beat()
+        self._await_link()
         addresses = Addresses(server.url, mqtt, websocket)
         self._announce(addresses)
         return addresses
@@ -204,6 +209,8 @@ class Gateway:
         self._undo.callback(engine.on_commit(self._follower.wake))
 
         def on_link(up: bool) -> None:
+            if up:
+                self._linked.set()
             reason = broker.last_error.detail if broker.last_error else "no reason given"
             log.info("the broker is connected") if up else log.warning(
                 "the broker is not connected: %s", reason
@@ -218,7 +225,12 @@ class Gateway:
     def _bind_api(self) -> Server:
         api = self._settings.api
         tls = (api.tls_cert_file, api.tls_key_file) if api.tls_cert_file and api.tls_key_file else None
-        server = serve(build(self._services()), api.host, api.port, tls)
+        try:
+            server = serve(build(self._services()), api.host, api.port, tls)
+        except OSError as error:
+            where = f"{api.host}, port {api.port}" if api.port else api.host
+            why = f"The API cannot listen on {where} ({error.strerror or error}): see [api]."
+            raise Refused("api-unusable", why) from error
         self._server = server
         return server
 
@@ -284,6 +296,12 @@ class Gateway:
         beat.start()
         self._undo.callback(beat.join)
         self._undo.callback(self._stopping.set)
+
+    def _await_link(self) -> None:
+        """Give the broker a moment, so that what is published once we are announced is heard; it may be down."""
+        deadline = time.monotonic() + _LINK_SECONDS
+        while not self._linked.wait(0.02) and self._broker.last_error is None and time.monotonic() < deadline:
+            pass
 
     def _announce(self, addresses: Addresses) -> None:
         """The last step: whoever waits for `run.json` finds everything ready."""

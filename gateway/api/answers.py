@@ -39,14 +39,27 @@ _MEANINGS = {
 
 def problems(*statuses: int) -> Responses:
     """The problem documents a route may answer with, for OpenAPI. 401 and 421 always can."""
-    return {
-        status: {
-            "model": ProblemBody,
-            "description": _MEANINGS[status],
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
-        }
-        for status in sorted({401, 421, *statuses})
-    }
+    return {status: {"model": ProblemBody, **_of_problem(status)} for status in sorted({401, 421, *statuses})}
+
+
+def with_problems(document: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI document without FastAPI's own idea of an error."""
+    for item in document["paths"].values():
+        for operation in item.values():
+            for status, response in operation["responses"].items():
+                content = response.get("content", {})
+                if status == "422" and MEDIA_TYPE not in content:
+                    response.update(_of_problem(422))
+                elif MEDIA_TYPE in content:
+                    content.pop("application/json", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+    return document
+
+
+def _of_problem(status: int) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/ProblemBody"}
+    return {"description": _MEANINGS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
 def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 
 from gateway.api import clerk, operator, pages, platform, problems, reads, stream
+from gateway.api.answers import with_problems
 from gateway.api.guard import Guard
 from gateway.api.limits import Limits
 from gateway.api.live import Live
@@ -18,9 +20,17 @@ _DESCRIPTION = """The store's own API. Every command carries an id; repeating it
 Errors are RFC 9457 problem documents with a stable `reason`."""
 
 
+class _Application(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The document, in which every error is the problem document that it really is."""
+        if self.openapi_schema is None:
+            self.openapi_schema = with_problems(super().openapi())
+        return self.openapi_schema
+
+
 def build(services: Services) -> FastAPI:
     """The application over `services`. Start it with `gateway.api.server.serve`."""
-    app = FastAPI(
+    app = _Application(
         title="Soglia",
         version=version("soglia"),
         description=_DESCRIPTION,

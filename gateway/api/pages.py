@@ -164,7 +164,7 @@ def _queue(services: Services, caller: Caller, show: str, selected: str) -> dict
     if show == "mine":
         waiting = [e for e in waiting if e["alerts"] or e["assignment"]["clerk"] in (None, caller.name)]
     taken = [e for e in entries if e["state"] not in _WAITING]
-    later = [a for a in agenda(services)["appointments"] if _is_ahead(services, a, now)]
+    later = [_with_past(a, now) for a in agenda(services)["appointments"] if _is_ahead(services, a, now)]
     if show == "mine":
         later = [a for a in later if a["clerk"] in (None, caller.name)]
     return {
@@ -185,6 +185,10 @@ def _queue(services: Services, caller: Caller, show: str, selected: str) -> dict
 def _with_wait(entry: dict[str, Any], now: datetime) -> dict[str, Any]:
     text, urgency = waited(entry["opened_at"], now)
     return {**entry, "wait": text, "urgency": urgency}
+
+
+def _with_past(planned: dict[str, Any], now: datetime) -> dict[str, Any]:
+    return {**planned, "past": datetime.fromisoformat(planned["start"]) < now}
 
 
 def _is_ahead(services: Services, planned: dict[str, Any], now: datetime) -> bool:

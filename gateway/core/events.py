@@ -28,8 +28,7 @@ class Event:
     at: datetime
 
     def __init_subclass__(cls) -> None:
-        if "name" in cls.__dict__:
-            TYPES[cls.type_name()] = cls
+        TYPES[cls.type_name()] = cls
 
     @classmethod
     def type_name(cls) -> str:

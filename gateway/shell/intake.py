@@ -17,6 +17,7 @@ from gateway.core.codec import canonical
 from gateway.core.errors import DecodeError, Refused
 from gateway.core.model import Credential, Finding, Read, Technology, is_id
 from gateway.core.receipts import Outcome, Receipt
+from gateway.shell.records import parse_time
 from gateway.shell.strict_json import load_object
 
 READ_TYPE = "soglia.read.v1"
@@ -193,13 +194,9 @@ def _cloud_event(payload: bytes, wanted: str) -> tuple[dict[str, Any], str]:
 
 
 def _time(event: Mapping[str, Any], name: str) -> datetime | None:
-    said = event.get("time")
-    if said is None:
+    if event.get("time") is None:
         return None
     try:
-        time = datetime.fromisoformat(said)
-        if time.tzinfo is None:
-            raise ValueError
-        return time
-    except (TypeError, ValueError):
-        raise Malformed("malformed", "time must be RFC 3339 with an offset.", name) from None
+        return parse_time(event["time"])
+    except ValueError as error:
+        raise Malformed("malformed", f"time is {error}.", name) from None

@@ -50,9 +50,8 @@ class Arrival:
 class Connection:
     """One client and its thread: connects, stays connected, and tells one connection from the next.
 
-    Two locks that are never held together: `_state` (is the link up, which generation is it) and `_writing`
-    (who writes to the socket). A caller writes its own packet when nobody else is writing, which spares the
-    hot path a thread switch; not over TLS, where two threads must not read and write one session at once.
+    paho runs on that thread alone; whoever publishes or acknowledges queues a packet and wakes it. (Writing
+    to the socket from the caller's thread was measured: no sooner there, and twice as dear for the caller.)
     Callbacks run on the connection's own thread.
     """
 
@@ -88,12 +87,12 @@ class Connection:
         self._client.username_pw_set(username, password)
         if will is not None:
             self._client.will_set(will.topic, will.payload, will.qos, will.retain)
-        self._direct = endpoint.tls is None
         self._generation = self._serving = 0
+        self._fresh = False
         self._greetings: set[int] = set()
         self._pending: dict[int, Future[None]] = {}
         self._settled: list[Future[None]] = []
-        self._state, self._writing = threading.Lock(), threading.Lock()
+        self._state = threading.Lock()
         self._stop = threading.Event()
         self._closed = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -123,7 +122,9 @@ class Connection:
     def stop(self) -> None:
         """Disconnect and end the thread; a second call does nothing."""
         self._stop.set()
-        self._kick()
+        with self._state:
+            if not self._closed:
+                os.eventfd_write(self._wake, 1)
         if self._thread.ident is not None:
             self._thread.join(FAREWELL_SECONDS)
             self._shut()  # the broker hangs: it does not even take the DISCONNECT
@@ -133,19 +134,13 @@ class Connection:
                 self._closed = True
                 os.close(self._wake)
 
-    def _kick(self) -> None:
-        with self._state:  # nobody may write to a descriptor that is somebody else's by now
-            if not self._closed:
-                os.eventfd_write(self._wake, 1)
-
     def ready(self) -> None:
         """The link is good for use from now on."""
         with self._state:
             if self._serving != self._generation:
                 return
-            self.up = True
+            self.up = self._fresh = True  # announced after this turn, outside paho's locks
         self.error = None
-        self.on_change()
 
     def fail(self, error: PeerError) -> None:
         """Give this connection up for the reason in `error`, and try again after a while."""
@@ -164,11 +159,10 @@ class Connection:
                 if error is None and not done and self._pending.setdefault(sent.mid, future) is _ACKED:
                     del self._pending[sent.mid]
                     done = True
+                os.eventfd_write(self._wake, 1)
         if error is not None:
             future.set_exception(PeerError(*error))
-            return
-        self._flush()
-        if done:
+        elif done:
             future.set_result(None)
 
     def greet(self, message: Message) -> None:
@@ -186,30 +180,23 @@ class Connection:
             if generation != self._generation:
                 return
             self._client.ack(mid, 1)
-        self._flush()
-
-    def _flush(self) -> None:
-        own = threading.get_ident() == self._thread.ident  # which writes when its callback is over
-        if self._direct and not own and self._writing.acquire(blocking=False):
-            try:
-                self._client.loop_write()
-            finally:
-                self._writing.release()
-        if not own and (self._client.want_write() or self._client.socket() is None):
-            self._kick()
+            os.eventfd_write(self._wake, 1)
 
     def _run(self) -> None:
         delay = FIRST_DELAY
         while not self._stop.is_set():
-            if self._reach() and self._serve():
-                delay = FIRST_DELAY
+            good = False
+            try:
+                good = self._reach() and self._serve()
+            except Exception:
+                log.exception("the %s connection failed inside and is made again", self.name)
+            delay = FIRST_DELAY if good else delay
             self._stop.wait(delay)
             delay = min(delay * 2, LAST_DELAY)
 
     def _reach(self) -> bool:
         try:
-            with self._writing:
-                self._client.reconnect()
+            self._client.reconnect()
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
             self._remember(
@@ -220,10 +207,16 @@ class Connection:
 
     def _serve(self) -> bool:
         """Serve one connection to its end; whether it was ever good."""
-        was_up = stopping = False
         with self._state:
             self._serving = self._generation
         self.on_reached()
+        try:
+            return self._pump()
+        finally:
+            self._lost()
+
+    def _pump(self) -> bool:
+        was_up = stopping = False
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         while (sock := self._client.socket()) is not None and (descriptor := sock.fileno()) >= 0:
@@ -237,20 +230,21 @@ class Connection:
                 os.eventfd_read(self._wake)
             self._turn(readable=waiting or bool(events.get(descriptor, 0) & ~select.POLLOUT))
             was_up = was_up or self.up
-        self._lost()
         return was_up
 
     def _turn(self, readable: bool) -> None:
         if readable:
             self._client.loop_read()
         if self._client.want_write():
-            with self._writing:
-                self._client.loop_write()
+            self._client.loop_write()
         self._client.loop_misc()
         if self._settled:
             settled, self._settled = self._settled, []
             for future in settled:
                 future.set_result(None)
+        if self._fresh:
+            self._fresh = False
+            self.on_change()
         self.on_turn()
 
     def _lost(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+from markupsafe import Markup, escape
 
 from gateway.web import words
 
@@ -30,7 +32,7 @@ class Screen:
             lstrip_blocks=True,
         )
         self._templates.globals.update(words=words, store_name=store_name, time_zone=time_zone)
-        self._templates.filters.update(clock=self.clock, day_and_clock=self.day_and_clock)
+        self._templates.filters.update(clock=self.clock, day_and_clock=self.day_and_clock, ticks=ticks)
 
     def render(self, template: str, **values: Any) -> str:
         """The template as HTML."""
@@ -65,3 +67,8 @@ def waited(since: str, now: datetime) -> tuple[str, str]:
         return f"{seconds} s", urgency
     minutes = seconds // 60
     return (f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"), urgency
+
+
+def ticks(text: str) -> Markup:
+    """Text with `code` in backticks, as HTML."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))

@@ -65,12 +65,12 @@ class Client:
         if answer[0] != 0x90 or answer[1][-1] == 0x80:
             raise ConnectionError(f"the broker forbids {topic}")
 
-    def receive(self) -> Iterator[tuple[int, bytes]]:
+    def receive(self) -> list[tuple[int, bytes]]:
         """What has come in: first byte and body of each packet. Call it when the socket is readable."""
         octets = self.sock.recv(1 << 18)
         if not octets:
             raise ConnectionError("the broker has hung up")
-        yield from self._split(self._rest + octets)
+        return list(self._split(self._rest + octets))
 
     def close(self) -> None:
         """Without a farewell."""
@@ -138,8 +138,7 @@ class Load:
             wait = max(0.0, begin + following * every - now) if due else 0.5
             ready, _, _ = select.select(sockets, [], [], wait)
             if self._reader.sock in ready:
-                for _ in self._reader.receive():
-                    pass
+                self._reader.receive()  # PUBACKs
             if self._tablet.sock in ready:
                 last = self._hear(sent_at, seconds) or last
             if following == len(shots) and clock() - max(last, begin) > patience:
@@ -148,7 +147,7 @@ class Load:
 
     def _hear(self, sent_at: dict[bytes, float], seconds: list[float]) -> float | None:
         acks, heard = bytearray(), None
-        packets = list(self._tablet.receive())
+        packets = self._tablet.receive()
         now = time.perf_counter()
         for first, body in packets:
             if first & 0xF0 != 0x30:

@@ -117,3 +117,7 @@ def test_an_event_is_frozen_after_it_was_restored() -> None:
     assert hash(again) == hash(event)
     with pytest.raises(AttributeError):
         again.reader = "door-2"
+
+
+def test_plain_values_stay_as_they_are() -> None:
+    assert [restore(kind, value) for kind, value in ((str, "x"), (int, 5), (bool, True))] == ["x", 5, True]

@@ -16,7 +16,7 @@ derive from hashes appear as `visit-1`, `alert-1`, in order of appearance. All t
 | order | what it does |
 |---|---|
 | `at 10:00:05`, `wait 5s` | time passes; every deadline on the way is met by its tick |
-| `asleep 10:30` | time passes and the gateway is off; the next order finds what is overdue |
+| `asleep 10:30`, `asleep +600s` | time passes and the gateway is off; the next order finds what is overdue |
 | `appointment ID visitor= clerk= start= end= …` | the directory and the log hear of an appointment, or of its change |
 | `roster ID roles= skills= languages= shifts=09:00-13:00,…`, `unroster ID` | the same for a clerk |
 | `duty ID available` | a clerk's own word |
@@ -131,7 +131,7 @@ class Story:
         yield from self._pass_time(self._time(words[0]))
 
     def _wait(self, words: list[str]) -> Iterator[str]:
-        yield from self._pass_time(self.now + timedelta(seconds=int(words[0].removesuffix("s"))))
+        yield from self._pass_time(self._time(f"+{words[0]}"))
 
     def _pass_time(self, until: datetime) -> Iterator[str]:
         assert until >= self.now, f"time does not run backwards, from {self.now} to {until}"
@@ -285,7 +285,9 @@ class Story:
         assert decision.events or digest(self.state) == before
 
     def _time(self, text: str) -> datetime:
-        """`10:00`, `10:00:05.5`, or of another day `+1d10:00`."""
+        """`10:00`, `10:00:05.5`, of another day `1d10:00`, or from now `+600s`."""
+        if text.startswith("+"):
+            return self.now + timedelta(seconds=int(text[1:].removesuffix("s")))
         days, _, clock = text.rpartition("d")
         hours, minutes, *seconds = clock.split(":")
         return DAY + timedelta(
