@@ -153,7 +153,9 @@ def main() -> int:
     frames = _frames(sys.stdin.buffer)
     try:
         order = json.loads(next(frames))
-        directory = Directory.open(Path(order["path"]), bytes.fromhex(order["key"]), order["store"], bulk=True)
+        directory = Directory.open(
+            Path(order["path"]), bytes.fromhex(order["key"]), order["store"], bulk=True
+        )
         try:
             result = directory.put(frames, order["source"], datetime.fromisoformat(order["at"]))
         finally:
