@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -26,7 +26,7 @@ from devices.decoders.trust import Trust
 from devices.supervisor import Supervisor
 from gateway.api.app import build
 from gateway.api.server import Server, serve
-from gateway.api.services import Health, Services
+from gateway.api.services import Services
 from gateway.core import commands as cmd
 from gateway.core.codec import canonical, rfc3339
 from gateway.core.errors import LogError, Refused
@@ -41,7 +41,6 @@ from gateway.shell.control import Control
 from gateway.shell.embedded import EmbeddedBroker
 from gateway.shell.engine import Engine
 from gateway.shell.floor import SUBSCRIPTIONS, Floor
-from gateway.shell.follower import NAME as FLOOR_CURSOR
 from gateway.shell.follower import FloorFollower
 from gateway.shell.importer import Importer
 from gateway.shell.intake import Intake
@@ -50,8 +49,8 @@ from gateway.shell.mqtt import MqttBroker
 from gateway.shell.notify import notify
 from gateway.shell.scopes import Role
 from gateway.shell.telling import Teller
-from gateway.shell.watch import prometheus
 from gateway.stores import DIRECTORY, Stores, local_day, open_stores
+from gateway.vitals import Vitals
 from sync.adapters import calcom
 from sync.adapters.ical import Feed
 from sync.adapters.identity import identifier
@@ -255,8 +254,8 @@ class Gateway:
             decode_picture=_decode_picture,
             put_directory=self._put_directory,
             hooks={"calcom": self._calcom} if settings.calcom else {},
-            health=self._health,
-            metrics=self._metrics,
+            health=lambda: self._vitals().health(),
+            metrics=lambda: self._vitals().metrics(),
             allowed_hosts=frozenset(hosts),
             zones={zone.id: zone.name for zone in settings.zones},
         )
@@ -363,6 +362,17 @@ class Gateway:
         self._teller.tell()
         return result.answer()
 
+    def _vitals(self) -> Vitals:
+        return Vitals(
+            self._stores,
+            self._engine,
+            self._broker,
+            self._follower,
+            self._intake,
+            acknowledged=lambda: self._outbox.acknowledged,
+            reads=lambda: {health.reader: health.reads for health in self._supervisor.health()},
+        )
+
     def _reader_health(self, reader: str, lost: bool, reason: str | None) -> None:
         now = self._now()
         name = f"dev:{reader}:{self._stores.log.epoch}.{int(now.timestamp() * 1e6)}"
@@ -414,53 +424,6 @@ class Gateway:
         by, trusted = jump.by_milliseconds, jump.trusted
         self._engine.submit(cmd.AdjustClock(id=name, at=now, by_milliseconds=by, trusted=trusted))
         log.warning("the clock jumped by %d ms", by)
-
-    def _health(self) -> Health:
-        failed, linked = self._engine.failed, self._broker.connected
-        error = self._broker.last_error
-        lost = dict(self._engine.state.readers)
-        checks = {
-            "log": failed.detail if failed else "ok",
-            "broker": "ok" if linked else f"not connected: {error.detail if error else 'connecting'}",
-            "clock": "ok" if self._stores.clock.trusted else "the wall clock is behind the log: set it",
-            "readers": "ok" if not lost else "; ".join(f"{name}: {why}" for name, why in lost.items()),
-        }
-        return Health(ready=failed is None and linked, checks=checks)
-
-    def _metrics(self) -> str:
-        return prometheus(self._samples())
-
-    def _samples(self) -> Iterator[tuple[str, str, str, Mapping[str, str], float]]:
-        head, state = self._stores.log.head[0], self._engine.state
-        yield "soglia_log_events_total", "counter", "Events in the log.", {}, head
-        yield "soglia_inbox_items", "gauge", "Commands that wait for the engine.", {}, self._engine.queued
-        yield "soglia_commits_total", "counter", "Groups committed since the start.", {}, self._engine.groups
-        yield (
-            "soglia_commit_seconds_total",
-            "counter",
-            "Time spent committing.",
-            {},
-            self._engine.commit_seconds,
-        )
-        yield "soglia_visits_open", "gauge", "Visits that are not closed.", {}, len(state.open_visits())
-        yield "soglia_broker_connected", "gauge", "1 while the broker is reached.", {}, self._broker.connected
-        passed = self._intake.passed_over
-        yield "soglia_adverts_passed_over_total", "counter", "BLE adverts of nobody enrolled.", {}, passed
-        yield "soglia_notices_total", "counter", "Notices published.", {}, self._follower.published
-        yield (
-            "soglia_clock_trusted",
-            "gauge",
-            "1 while the wall clock agrees.",
-            {},
-            self._stores.clock.trusted,
-        )
-        cursors = {FLOOR_CURSOR: self._follower.cursor, "platform": self._outbox.acknowledged}
-        for name, seq in cursors.items():
-            help_text = "Events a follower has not dealt with."
-            yield "soglia_follower_lag_events", "gauge", help_text, {"follower": name}, head - seq
-        for health in self._supervisor.health():
-            labels = {"reader": health.reader}
-            yield "soglia_reader_reads_total", "counter", "Reads of a local reader.", labels, health.reads
 
 
 def _decode(trust: Trust, read: Read, at: datetime) -> Sequence[Credential]:

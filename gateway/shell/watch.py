@@ -1,24 +1,36 @@
-"""How the gateway is: the checks behind `/readyz`, and the numbers behind `/metrics`."""
+"""Numbers for Prometheus, in its text format 0.0.4."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
-Labels = Mapping[str, str]
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One number. `kind` is `counter` or `gauge`; samples of one name stand together."""
+
+    name: str
+    kind: str
+    help: str
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def prometheus(samples: Iterable[tuple[str, str, str, Labels, float]]) -> str:
-    """Prometheus' text format 0.0.4 of (name, kind, help, labels, value); samples of one name stand together."""
+def prometheus(samples: Iterable[Sample]) -> str:
+    """The text that `/metrics` answers."""
     lines: list[str] = []
     seen: set[str] = set()
-    for name, kind, text, labels, value in samples:
-        if name not in seen:
-            seen.add(name)
-            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-        told = ",".join(f'{key}="{_escape(val)}"' for key, val in labels.items())
-        lines.append(f"{name}{{{told}}} {value:g}" if told else f"{name} {value:g}")
+    for sample in samples:
+        if sample.name not in seen:
+            seen.add(sample.name)
+            lines += [f"# HELP {sample.name} {sample.help}", f"# TYPE {sample.name} {sample.kind}"]
+        told = ",".join(f'{key}="{_escaped(value)}"' for key, value in sample.labels.items())
+        lines.append(
+            f"{sample.name}{{{told}}} {sample.value:.17g}" if told else f"{sample.name} {sample.value:.17g}"
+        )
     return "\n".join(lines) + "\n"
 
 
-def _escape(text: str) -> str:
+def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
