@@ -101,9 +101,8 @@ class Gateway:
         Raises:
             SogliaError: a part cannot start; says which and what to do. Nothing is left running.
         """
-        sys.setswitchinterval(
-            1e-4
-        )  # measured: 83 ms of an alert's time become 1.1 when something else computes
+        # Measured: with a thread that computes beside it, an alert takes 1.1 ms instead of 83.
+        sys.setswitchinterval(1e-4)
         try:
             addresses = self._start()
         except BaseException:
@@ -130,12 +129,14 @@ class Gateway:
         self._importer = Importer(
             stores.path / DIRECTORY, stores.keys.secret("credential"), settings.store.id, stores.directory
         )
+        self._supervisor = self._build_supervisor()
         server = self._bind_api()
         mqtt, websocket = self._start_broker(stores, server)
         self._undo.callback(server.stop)
         server.start()
         self._start_calendars()
-        self._start_readers()
+        self._supervisor.start()
+        self._undo.callback(self._supervisor.stop)
         self._start_control(stores)
         self._start_beat()
         self._await_link()
@@ -275,11 +276,9 @@ class Gateway:
         poller.start()
         self._undo.callback(poller.stop)
 
-    def _start_readers(self) -> None:
+    def _build_supervisor(self) -> Supervisor:
         local = [registry.build(reader.table) for reader in self._settings.readers if reader.type != "mqtt"]
-        self._supervisor = Supervisor(local, self._intake.read, self._reader_health)
-        self._supervisor.start()
-        self._undo.callback(self._supervisor.stop)
+        return Supervisor(local, self._intake.read, self._reader_health)
 
     def _start_control(self, stores: Stores) -> None:
         operations = Operations(
@@ -388,11 +387,8 @@ class Gateway:
 
     def _digest(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The live state's digest, and the event it stands at."""
-        while True:
-            seq = self._stores.log.head[0]
-            state = self._engine.state
-            if seq == self._stores.log.head[0]:
-                return {"seq": seq, "digest": digest(state)}
+        seq, state = self._engine.committed
+        return {"seq": seq, "digest": digest(state)}
 
     def _status(self, online: bool) -> bytes:
         store = self._settings.store.id

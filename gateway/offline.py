@@ -71,7 +71,7 @@ def change(
         Refused: as the operation says.
     """
     try:
-        return control.call(settings.data_dir / control.FILE, op, **fields)
+        return control.call(settings.data_dir / control.FILE, op, timeout=60.0, **fields)
     except PeerError as error:
         if error.reason != "daemon-not-running":
             raise

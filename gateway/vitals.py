@@ -50,6 +50,8 @@ class Vitals:
         yield Sample("soglia_commits_total", "counter", "Groups committed since the start.", engine.groups)
         seconds = engine.commit_seconds
         yield Sample("soglia_commit_seconds_total", "counter", "Time spent committing.", seconds)
+        failures = engine.rule_failures
+        yield Sample("soglia_rule_failures_total", "counter", "Commands that a rule failed on.", failures)
         yield Sample("soglia_inbox_items", "gauge", "Commands that wait for the engine.", engine.queued)
         waiting = len(engine.state.open_visits())
         yield Sample("soglia_visits_open", "gauge", "Visits that are not closed.", waiting)

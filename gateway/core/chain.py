@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from gateway.core.codec import canonical, plain, restore, rfc3339
+from gateway.core.codec import canonical, restore, rfc3339
 from gateway.core.events import TYPES, Event
+from gateway.core.writer import quoted, written
 
 _HEAD = '{"data":'
 _CONTENT_TYPE = ',"datacontenttype":"application/json"'
@@ -55,24 +56,15 @@ def genesis(store: str, epoch: str) -> str:
 
 def seal(event: Event, *, seq: int, prev_hash: str, store: str, epoch: str) -> Sealed:
     """Fix an event's bytes and its place in the chain."""
-    data = plain(event)
-    del data["at"]
-    head = _HEAD + canonical(data).decode() + _CONTENT_TYPE
-    rest = canonical(
-        {
-            "id": f"{epoch}.{seq}",
-            "sequence": seq,
-            "source": f"soglia/{store}",
-            "specversion": "1.0",
-            "subject": event.subject,
-            "time": rfc3339(event.at),
-            "type": event.type_name(),
-        }
-    ).decode()
-    tail = "," + rest[1:]
+    name = event.type_name()
+    head = _HEAD + written(event, "at") + _CONTENT_TYPE
+    tail = (
+        f',"id":"{epoch}.{seq}","sequence":{seq},"source":"soglia/{store}","specversion":"1.0"'
+        f',"subject":{quoted(event.subject)},"time":"{rfc3339(event.at)}","type":"{name}"}}'
+    )
     digest = hashlib.sha256(f"{prev_hash}\n{head}{tail}".encode()).hexdigest()
     body = f'{head}{_MARK}{digest}"{tail}'.encode()
-    sealed = Sealed(seq, event.type_name(), prev_hash, digest, body)
+    sealed = Sealed(seq, name, prev_hash, digest, body)
     sealed.__dict__["event"] = event  # what `cached_property` would decode again
     return sealed
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -30,9 +30,11 @@ def canonical(value: object) -> bytes:
     return _CANONICAL.encode(value).encode()
 
 
+@lru_cache(maxsize=256)  # one command writes the same few times again and again
 def rfc3339(at: datetime) -> str:
     """`2026-11-22T10:02:03.456000Z`."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def plain(value: Any) -> Any:

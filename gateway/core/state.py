@@ -10,9 +10,10 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from gateway.core.codec import canonical, plain, restore
+from gateway.core.codec import restore
 from gateway.core.model import Clerk, Proof
 from gateway.core.table import Table
+from gateway.core.writer import written
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class State:
 
 def to_bytes(state: State) -> bytes:
     """The state as canonical JSON: equal states give equal bytes."""
-    return canonical(plain(state))
+    return written(state).encode()
 
 
 def from_bytes(text: bytes) -> State:

@@ -8,20 +8,23 @@ with the error, no receipt is released, and whatever had not been acknowledged c
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
 
 from gateway.core import commands as cmd
 from gateway.core.decide import decide
-from gateway.core.decision import Decision
+from gateway.core.decision import Decision, refused
 from gateway.core.errors import LogError
 from gateway.core.evolve import evolve
 from gateway.core.model import Rules
 from gateway.core.receipts import First, Outcome, Receipt
-from gateway.core.state import State, digest, to_bytes
+from gateway.core.state import State, to_bytes
 from gateway.core.timers import CLERK
 from gateway.shell.deadlines import Deadlines
 from gateway.shell.inbox import CursorMove, Inbox, Submission, Wake
@@ -33,6 +36,8 @@ SNAPSHOT_EVERY = 20_000  # events
 _LONGEST_SLEEP = 1.0  # seconds; also how soon a jump of the clock is noticed
 
 Release = Callable[[], None]
+
+log = logging.getLogger("soglia.engine")
 
 
 class Engine:
@@ -54,8 +59,9 @@ class Engine:
         self._body_key = body_key
         self._on_fatal = on_fatal
         self._inbox = Inbox(inbox_size)
-        self._working = self._committed = started if started is not None else replay(log)
-        self._deadlines = Deadlines(self._committed)
+        self._working = started if started is not None else replay(log)
+        self._committed = (log.head[0], self._working)
+        self._deadlines = Deadlines(self._working)
         self._wakes: tuple[Callable[[], None], ...] = ()
         self._wakes_lock = threading.Lock()
         self._stopping = threading.Event()
@@ -67,6 +73,7 @@ class Engine:
         self._snapshot_seq = saved.seq if (saved := log.snapshot()) else 0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.groups = 0
+        self.rule_failures = 0
         self.commit_seconds = 0.0
 
     # -- any thread
@@ -74,6 +81,11 @@ class Engine:
     @property
     def state(self) -> State:
         """The committed state."""
+        return self._committed[1]
+
+    @property
+    def committed(self) -> tuple[int, State]:
+        """The committed state and the number of the event it stands at."""
         return self._committed
 
     @property
@@ -134,7 +146,8 @@ class Engine:
             while not (self._stopping.is_set() and len(self._inbox) == 0):
                 self._turn()
             self._note_lazy_cursors()
-            self._save_snapshot()
+            if self._seq > self._snapshot_seq:
+                self._log.save_snapshot(_snapshot(self._seq, self._working))
             self._log.commit()
         except LogError as error:
             self._failed = error
@@ -155,6 +168,9 @@ class Engine:
                 releases.append(self._decide(item))
             elif isinstance(item, CursorMove):
                 releases.append(self._cursor(item))
+            elif isinstance(item, Snapshot):
+                self._log.save_snapshot(item)
+                self._dirty = True
         if self._dirty or not items:
             self._note_lazy_cursors()
         if self._dirty:
@@ -165,13 +181,15 @@ class Engine:
             self._log.idle()
 
     def _commit(self, releases: list[Release]) -> None:
-        changed = self._working is not self._committed
-        if self._seq - self._snapshot_seq >= SNAPSHOT_EVERY:
-            self._save_snapshot()
+        changed = self._working is not self._committed[1]
+        began = time.perf_counter()
         self._log.commit()
+        self.commit_seconds += time.perf_counter() - began
         self._dirty = False
         self.groups += 1
-        self._committed = self._working
+        self._committed = (self._seq, self._working)
+        if self._seq - self._snapshot_seq >= SNAPSHOT_EVERY:
+            self._write_snapshot_aside(*self._committed)
         self._release(releases)
         if changed:
             for wake in self._wakes:
@@ -190,9 +208,9 @@ class Engine:
     def _tick(self, at: datetime) -> None:
         if subjects := self._deadlines.due(self._working, at):
             command = cmd.Tick(id=f"tick:{self._log.epoch}.{self._seq}", at=at, subjects=subjects)
-            decision = decide(self._working, command, self._rules)
+            decision, state = self._ruled(command)
             if decision.events:  # which also makes the next tick's id a new one
-                self._apply(command, b"", decision)
+                self._apply(command, b"", decision, state)
             for subject in subjects:  # a shift's end may have put off what a visit was due
                 self._deadlines.touch(self._working, subject)
 
@@ -200,18 +218,33 @@ class Engine:
         command, body_hash = submission.command, self._hash(submission)
         stored = self._log.receipt(command.id)
         if stored is None:
-            decision = decide(self._working, command, self._rules)
-            receipt = self._apply(command, body_hash, decision)
+            receipt = self._apply(command, body_hash, *self._ruled(command))
         else:
             receipt = _again(command.id, stored, body_hash)
         return lambda: _resolve(submission.receipt, receipt)
 
-    def _apply(self, command: cmd.Command, body_hash: bytes, decision: Decision) -> Receipt:
+    def _ruled(self, command: cmd.Command) -> tuple[Decision, State]:
+        """What the rules say, and the state after it. Where a rule itself fails, nothing happens but a refusal:
+        were it to end the process, the same command would come again and end it again."""
+        try:
+            decision = decide(self._working, command, self._rules)
+            state = self._working
+            for seq, event in enumerate(decision.events, self._seq + 1):
+                state = evolve(state, event, seq)
+        except Exception:
+            self.rule_failures += 1
+            log.exception("a rule failed on %s %s: it is refused", type(command).__name__, command.id)
+            return refused(
+                "rule-failed", "The gateway has no answer to this: please report it."
+            ), self._working
+        return decision, state
+
+    def _apply(self, command: cmd.Command, body_hash: bytes, decision: Decision, state: State) -> Receipt:
         first = First(decision.outcome, decision.reason)
         sealed = self._log.append(command.id, body_hash, first, decision.events)
         self._dirty = True
+        self._working = state
         for one in sealed:
-            self._working = evolve(self._working, one.event, one.seq)
             self._touch(one.event.subject)
             self._seq = one.seq
         seq = sealed[-1].seq if sealed else None
@@ -233,16 +266,23 @@ class Engine:
             self._log.move_cursor(name, seq)
             self._dirty = True
 
-    def _save_snapshot(self) -> None:
-        seq = self._seq
-        if seq > self._snapshot_seq:
-            self._log.save_snapshot(Snapshot(seq, to_bytes(self._working), digest(self._working)))
-            self._snapshot_seq = seq
+    def _write_snapshot_aside(self, seq: int, state: State) -> None:
+        """Turn an immutable state into bytes on a thread of its own; the engine has better things to do."""
+        self._snapshot_seq = seq
+        aside = threading.Thread(
+            target=lambda: self._inbox.put(_snapshot(seq, state)), name="snapshot", daemon=True
+        )
+        aside.start()
 
     def _hash(self, submission: Submission) -> bytes:
         # Keyed, and bound to the command's id: not the hash of anybody's card, even to who holds the disk.
         text = submission.command.id.encode() + b"\n" + submission.said
         return hmac.digest(self._body_key, text, "sha256")
+
+
+def _snapshot(seq: int, state: State) -> Snapshot:
+    text = to_bytes(state)
+    return Snapshot(seq, text, hashlib.sha256(text).hexdigest())
 
 
 def _again(command_id: str, stored: StoredReceipt, body_hash: bytes) -> Receipt:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from gateway.core.commands import Command
 from gateway.core.receipts import Receipt
+from gateway.shell.log import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Wake:
     """Nothing to do but look at the clock, or end."""
 
 
-Item = Submission | CursorMove | Wake
+Item = Submission | CursorMove | Snapshot | Wake
 
 
 class Inbox:

@@ -34,8 +34,8 @@ class Snapshot:
     digest: str
 
 
-class EventLog(Protocol):
-    """The one durable truth of a store."""
+class CommittedLog(Protocol):
+    """What has been committed, for any thread."""
 
     @property
     def store(self) -> str: ...
@@ -54,6 +54,32 @@ class EventLog(Protocol):
     def head(self) -> tuple[int, str]:
         """Sequence and hash of the last committed event; `(0, genesis)` when there is none."""
         ...
+
+    def read(self, after: int, limit: int) -> list[Sealed]:
+        """Up to `limit` events whose seq is greater than `after`, in order."""
+        ...
+
+    def about(self, subject: str) -> Iterator[Sealed]:
+        """Every event about `subject`, in order. Slow: it reads the whole log."""
+        ...
+
+    def hash_at(self, seq: int) -> str:
+        """The hash of event `seq`; the genesis hash for 0.
+
+        Raises:
+            KeyError: there is no such event (any more).
+        """
+        ...
+
+    def snapshot(self) -> Snapshot | None:
+        """The newest committed snapshot."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class EventLog(CommittedLog, Protocol):
+    """The one durable truth of a store."""
 
     # -- the engine's thread only
 
@@ -91,30 +117,8 @@ class EventLog(Protocol):
         """Housekeeping while nothing waits (the checkpoint)."""
         ...
 
-    # -- any thread, committed events only
-
-    def read(self, after: int, limit: int) -> list[Sealed]:
-        """Up to `limit` events whose seq is greater than `after`, in order."""
-        ...
-
-    def about(self, subject: str) -> Iterator[Sealed]:
-        """Every event about `subject`, in order. Slow: it reads the whole log."""
-        ...
-
-    def hash_at(self, seq: int) -> str:
-        """The hash of event `seq`; the genesis hash for 0.
-
-        Raises:
-            KeyError: there is no such event (any more).
-        """
-        ...
+    # -- any thread
 
     def cursor(self, name: str) -> int:
         """The committed cursor of a follower; 0 for a new one."""
         ...
-
-    def snapshot(self) -> Snapshot | None:
-        """The newest committed snapshot."""
-        ...
-
-    def close(self) -> None: ...

@@ -25,7 +25,7 @@ from gateway.shell.permissions import CANARY, prefix
 
 MAX_PAYLOAD = 64 * 1024  # a broker cuts the connection at more than its limit
 CANARY_SECONDS = 10.0
-STRIKES = 2
+SILENCE, CUT, STRIKES = 3, 1, 5  # two silences in a row, or five cuts, make a damaged store
 STATUS = "gateway/status"
 CANARY_TOPIC = f"readers/{CANARY}/reads"
 
@@ -36,8 +36,8 @@ class MqttBroker:
     """A `Broker` over TCP, for the embedded broker and for any other.
 
     With `canary`, the link counts as up only when what goes in has been seen to come out: a broker with a
-    damaged store acknowledges everything and delivers nothing, or never answers. Twice in a row without
-    proof, and `on_swallowed` is told; once may be a disk that stalls.
+    damaged store acknowledges everything and delivers nothing, never answers, or cuts us off each time.
+    `on_swallowed` is told when that repeats; once may be a disk that stalls or a broker that restarts.
     """
 
     def __init__(
@@ -155,12 +155,15 @@ class MqttBroker:
     def _watch_proof(self) -> None:
         if self._proof_due is not None and time.monotonic() > self._proof_due:
             self._proof_due = None
-            self._strikes += 1
             detail = "The broker takes messages and delivers none, or does not answer: is its store damaged?"
             self._ingest.fail(PeerError("broker-swallows", detail))
-            if self._strikes >= STRIKES and self._on_swallowed is not None:
-                self._strikes = 0
-                self._on_swallowed()
+            self._strike(SILENCE)
+
+    def _strike(self, weight: int) -> None:
+        self._strikes += weight
+        if self._strikes >= STRIKES and self._on_swallowed is not None:
+            self._strikes = 0
+            self._on_swallowed()
 
     def _greet(self) -> None:
         self._alerts.greet(self._status(self._online))
@@ -169,9 +172,11 @@ class MqttBroker:
         return Message(self._prefix + STATUS, payload, retain=True)
 
     def _ingest_changed(self) -> None:
-        self._proof_due, self._canary_sent = None, False  # proven, or lost, which proves nothing
+        unproven, self._proof_due, self._canary_sent = self._proof_due is not None, None, False
         if self._ingest.up:
             self._strikes = 0
+        elif unproven and (self._ingest.error is None or self._ingest.error.reason == "broker-link-lost"):
+            self._strike(CUT)
         self._changed()
 
     def _changed(self) -> None:

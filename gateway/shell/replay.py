@@ -10,12 +10,12 @@ from gateway.core.errors import LogError
 from gateway.core.events import Event
 from gateway.core.evolve import evolve
 from gateway.core.state import State, from_bytes
-from gateway.shell.log import EventLog
+from gateway.shell.log import CommittedLog
 
 _PAGE = 2_000
 
 
-def replay(log: EventLog, use_snapshot: bool = True) -> State:
+def replay(log: CommittedLog, use_snapshot: bool = True) -> State:
     """The state after the log's last event.
 
     Raises:
@@ -46,7 +46,7 @@ def _event(sealed: Sealed) -> Event:
         raise LogError("log-unreadable", detail) from error
 
 
-def verified(log: EventLog, seq: int, prev_hash: str) -> Iterator[Sealed]:
+def verified(log: CommittedLog, seq: int, prev_hash: str) -> Iterator[Sealed]:
     """The committed events after `seq`, whose hash is `prev_hash`, as long as the chain holds.
 
     Raises:

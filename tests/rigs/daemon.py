@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -143,7 +141,7 @@ class Daemon:
         children = Path(f"/proc/{self.child.pid}/task").glob("*/children")
         for pid in " ".join(each.read_text() for each in children).split():
             with contextlib.suppress(OSError):
-                if "nats-server" in os.readlink(f"/proc/{pid}/exe"):
+                if Path(f"/proc/{pid}/exe").readlink().name == "nats-server":
                     return int(pid)
         raise AssertionError("the daemon has no broker")
 
@@ -288,10 +286,3 @@ def opened(daemon: Daemon) -> Iterator[Daemon]:
         yield daemon
     finally:
         daemon.close()
-
-
-def every(seconds: float, stop: threading.Event) -> Iterator[None]:
-    """Once every so many seconds until `stop`."""
-    yield
-    while not stop.wait(seconds):
-        yield
