@@ -187,7 +187,7 @@ def _broker_export(chosen: argparse.Namespace) -> int:
     told = _operate(chosen, "broker.export", username=broker.username or "", password=password)
     from gateway.shell.logins import write_private
 
-    files = {"soglia.passwd": told["passwords"], "soglia.acl": told["acl"]}
+    files = {"soglia.passwords": told["passwords"], "soglia.acl": told["acl"]}
     for name, text in files.items():
         write_private(chosen.to / name, text)
     _print(chosen, {"files": sorted(files)}, [f"{chosen.to / name} written" for name in sorted(files)])

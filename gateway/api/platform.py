@@ -124,10 +124,10 @@ def as_lines(batch: Mapping[str, Any]) -> bytes:
 
 def accepts_gzip(header: str) -> bool:
     """Whether an Accept-Encoding header asks for gzip."""
-    for part in header.lower().split(","):
-        coding, _, quality = part.strip().partition(";")
-        if coding.strip() == "gzip":
-            return quality.replace(" ", "").rstrip("0").rstrip(".") != "q="
+    for part in header.lower().replace(" ", "").split(","):
+        coding, _, quality = part.partition(";q=")
+        if coding == "gzip":
+            return quality.strip("0.") != "" or quality == ""
     return False
 
 

@@ -281,8 +281,8 @@ def _has_visit(state: State, clerk: str, visit: str, has: bool) -> State:
     if (duty := state.clerks.get(clerk)) is None:
         return state
     rest = tuple(v for v in duty.visits if v != visit)
-    changed = changed(duty, visits=(*rest, visit) if has else rest)
-    return changed(state, clerks=state.clerks.with_(clerk, changed))
+    busier = changed(duty, visits=(*rest, visit) if has else rest)
+    return changed(state, clerks=state.clerks.with_(clerk, busier))
 
 
 def _new_day(state: State, at: datetime, day: str) -> State:

@@ -17,6 +17,7 @@ import pytest
 
 from gateway.api import stream
 from gateway.api.server import GRACE_SECONDS
+from gateway.core.commands import SetDuty
 from tests.rigs.fake_services import Shop, people, served
 
 
@@ -110,9 +111,7 @@ def test_a_reconnect_resumes_without_loss_or_repetition(shop: Shop) -> None:
     assert [t.id for t in told] == list(range(start + 1, shop.log.head[0] + 1))
 
 
-def _status(shop: Shop, name: str) -> Any:
-    from gateway.core.commands import SetDuty
-
+def _status(shop: Shop, name: str) -> SetDuty:
     duty = "paused" if name == "away" else "available"
     return SetDuty(id=f"cmd:giulia:{name}", at=shop.now(), clerk="giulia", duty=duty)
 
@@ -176,9 +175,7 @@ def test_a_client_that_does_not_read_holds_up_nobody(shop: Shop) -> None:
             assert len(take(events, shop.log.head[0])) == 201
 
 
-def _pause(shop: Shop, number: int) -> Any:
-    from gateway.core.commands import SetDuty
-
+def _pause(shop: Shop, number: int) -> SetDuty:
     duty = "available" if number % 2 else "paused"
     return SetDuty(id=f"cmd:giulia:{number}", at=shop.now(), clerk="giulia", duty=duty)
 

@@ -16,6 +16,7 @@ import pytest
 from gateway.shell.access import mosquitto_hash
 
 BINARY = Path("/usr/sbin/mosquitto")
+EXAMPLE = Path(__file__).resolve().parents[2] / "config" / "mosquitto.example.conf"
 
 needs_mosquitto = pytest.mark.skipif(not BINARY.exists(), reason="needs Debian's mosquitto")
 
@@ -34,26 +35,27 @@ class Mosquitto:
         (directory / "store").mkdir(parents=True, exist_ok=True)
         if passwords is not None:
             self.write(passwords, acl)
-        lines = [
-            f"listener {self.port} {self.host}",
-            f"allow_anonymous {'true' if passwords is None else 'false'}",
-            "persistence true",
-            f"persistence_location {directory}/store/",
-            "autosave_interval 1",
-            "set_tcp_nodelay true",
-            "max_packet_size 1048576",
-            "message_size_limit 65536",
-            "max_queued_messages 100000",
-            "max_inflight_messages 4096",
-            "log_dest stderr",
-        ]
+        lines = [self._shipped(passwords is not None, acl is not None)]
         if os.geteuid() == 0:
             lines.append("user root")  # it would give up the right to write its store here
-        if passwords is not None:
-            lines.append(f"password_file {directory}/passwords")
-        if acl is not None:
-            lines.append(f"acl_file {directory}/acl")
         (directory / "mosquitto.conf").write_text("\n".join([*lines, extra]) + "\n")
+
+    def _shipped(self, passwords: bool, acl: bool) -> str:
+        """The configuration that we ship for production, on this rig's port and in its folder."""
+        text = EXAMPLE.read_text("utf-8")
+        for shipped, here in {
+            "listener 1883 127.0.0.1": f"listener {self.port} {self.host}",
+            "allow_anonymous false": f"allow_anonymous {'false' if passwords else 'true'}",
+            "password_file /etc/mosquitto/soglia.passwords": f"password_file {self.directory}/passwords"
+            if passwords
+            else "",
+            "acl_file /etc/mosquitto/soglia.acl": f"acl_file {self.directory}/acl" if acl else "",
+            "persistence_location /var/lib/mosquitto/": f"persistence_location {self.directory}/store/",
+            "log_dest syslog": "log_dest stderr",
+        }.items():
+            assert text.count(shipped) == 1, shipped
+            text = text.replace(shipped, here)
+        return text
 
     @property
     def pid(self) -> int:
