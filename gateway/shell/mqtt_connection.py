@@ -1,4 +1,4 @@
-"""One MQTT 3.1.1 connection by paho: the only file that imports it.
+"""One MQTT 3.1.1 connection by paho: the only file that imports it (and paho stays: see the decision of that name).
 
 paho queues and resends by itself what was published while the link was down. Here it never does: `publish`
 fails at once without a link, and what was on its way when the link broke fails too. The log is the truth, and
