@@ -71,7 +71,9 @@ def data_dir(table: Table) -> Path:
     if not name:
         return path
     there = path
-    while not os.path.lexists(there) and there != there.parent:  # a folder we may not enter hides what is in it
+    while (
+        not os.path.lexists(there) and there != there.parent
+    ):  # a folder we may not enter hides what is in it
         there = there.parent
     if not there.is_dir():
         table.note("dir", f"{there} is not a folder", "choose another place")

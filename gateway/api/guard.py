@@ -7,6 +7,7 @@ visitor's own browser. The policy lets a page load only what the gateway itself 
 from __future__ import annotations
 
 import logging
+from ipaddress import ip_address
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -80,7 +81,22 @@ class Guard:
 
     def _is_ours(self, scope: Scope) -> bool:
         hosts = [value for name, value in scope["headers"] if name == b"host"]
-        return len(hosts) == 1 and host_name(hosts[0].decode("latin-1")) in self._allowed
+        if len(hosts) != 1:
+            return False
+        name = host_name(hosts[0].decode("latin-1"))
+        # Rebinding needs a name of the attacker's: where we listen on every address, any address will do.
+        return name in self._allowed or (bool(_EVERYWHERE & self._allowed) and _is_address(name))
+
+
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def host_name(host: str) -> str:

@@ -37,7 +37,6 @@ STATUS: dict[str, int] = {
     "unknown-visitor": 404,
     "unknown-hook": 404,
     "unknown-action": 422,
-    "unknown-outcome": 422,
     "unknown-status": 422,
     "incomplete": 422,
     "malformed": 422,
@@ -116,6 +115,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(SogliaError)
     async def on_ours(request: Request, error: SogliaError) -> Response:
+        if isinstance(error, LogError):
+            request.app.state.services.on_fatal(error)
         return problem_of(error).response()
 
     @app.exception_handler(RequestValidationError)

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from gateway.core.model import Technology
 
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Action = Literal["delivered", "coming", "greeted", "serving", "done", "pass", "not_here", "refuse", "undo"]
 
 
@@ -47,9 +48,9 @@ class CommandBody(Open):
     action: Action
     visit: Id | None = Field(None, description="May be given, and is then the one in the path")
     alert: Id | None = None
-    outcome: Id | None = Field(None, description="`done`: how it went, a slug")
+    outcome: Words | None = Field(None, description="`done`: how it went; only a slug enters the log")
     to: Id | None = Field(None, description="`pass`: the colleague")
-    reason: Id | None = Field(None, description="A slug; free text never enters the log")
+    reason: Words | None = Field(None, description="Why; only a slug enters the log, free text never does")
 
 
 class ArrivalBody(Open):

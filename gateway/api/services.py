@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from gateway.core.commands import Command
+from gateway.core.errors import LogError
 from gateway.core.model import Finding, Read, Rules
 from gateway.core.receipts import Receipt
 from gateway.core.state import State
@@ -123,4 +124,5 @@ class Services:
     allowed_hosts: frozenset[str]
     zones: Mapping[str, str]
     """Zone id to the name people use."""
-    broker_websocket: str | None = None
+    on_fatal: Callable[[LogError], None] = lambda error: None
+    """Our own disk failed under a request: the process has to end."""

@@ -54,12 +54,14 @@ def climb(state: State, visit: Visit, level: str, reason: str, at: datetime, rul
 
 
 def overdue(state: State, visit: Visit, at: datetime, rules: Rules) -> list[ev.Event]:
-    """What a visit that waits is due at `at`: the highest rung reached, else the alerts no tablet has shown."""
-    reached = [step.level for step in visit.ladder if step.at <= at]
-    if reached:
-        return climb(state, visit, reached[-1], "no-acknowledgement", at, rules)
+    """What a visit that waits is due at `at`: the highest rung reached, and the alerts no tablet has shown."""
     unseen = [a for a in visit.alerts if a.redeliver_at is not None and a.redeliver_at <= at]
-    return [repeat(visit, a, at, rules, once=True) for a in unseen]
+    again: list[ev.Event] = [repeat(visit, a, at, rules, once=True) for a in unseen]
+    reached = [step.level for step in visit.ladder if step.at <= at]
+    if not reached:
+        return again
+    up = climb(state, visit, reached[-1], "no-acknowledgement", at, rules)
+    return up if reached[-1] == "backup" else [*up, *again]  # that rung has repeated them itself
 
 
 def alert(visit: Visit, level: str, to: str | None, at: datetime, rules: Rules) -> ev.VisitAlerted:

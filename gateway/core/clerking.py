@@ -9,11 +9,9 @@ from gateway.core import events as ev
 from gateway.core.alerting import alert, climb, ladder, open_alerts
 from gateway.core.commands import ClerkAction
 from gateway.core.decision import Decision, accepted, refused
-from gateway.core.model import Rules
+from gateway.core.model import Rules, is_id
 from gateway.core.state import State, Visit
 from gateway.core.states import ACTIONS, IMPOSSIBLE
-
-OUTCOMES = ("sold", "reserved", "no-sale", "return", "advice", "other")
 
 
 def act(state: State, command: ClerkAction, rules: Rules) -> Decision:
@@ -55,8 +53,6 @@ def _serving(state: State, visit: Visit, command: ClerkAction, rules: Rules) -> 
 
 
 def _done(state: State, visit: Visit, command: ClerkAction, rules: Rules) -> Decision:
-    if command.outcome is not None and command.outcome not in OUTCOMES:
-        return refused("unknown-outcome", f"There is no such outcome: use one of {', '.join(OUTCOMES)}.")
     return accepted(_closed(visit, command, "done", rules))
 
 
@@ -107,7 +103,7 @@ def _closed(visit: Visit, command: ClerkAction, reason: str, rules: Rules) -> ev
         visit=visit.id,
         reason=reason,
         by=command.clerk,
-        outcome=command.outcome,
+        outcome=_slug(command.outcome) if command.outcome else None,
         closed=open_alerts(visit, but=visit.assigned or command.clerk),
         rescan_until=command.at + rules.rescan,
         forget_at=command.at + rules.remember,
@@ -120,7 +116,7 @@ def _reassigned(visit: Visit, command: ClerkAction, to: str | None, rules: Rules
         visit=visit.id,
         from_clerk=command.clerk,
         to=to,
-        reason=(command.reason or "")[:200],
+        reason=_slug(command.reason or "none"),
         closed=open_alerts(visit),
         **ladder(command.at, rules),
     )
@@ -129,3 +125,8 @@ def _reassigned(visit: Visit, command: ClerkAction, to: str | None, rules: Rules
 def _bare(visit: Visit, refuser: str) -> Visit:
     """The visit as `VisitReassigned` leaves it, for choosing the next clerk."""
     return replace(visit, alerts=(), refused_by=(*visit.refused_by, refuser), clerk=None)
+
+
+def _slug(text: str) -> str:
+    """A slug is logged as it is. Free text may name a person and would stay in the log for ever: it is not."""
+    return text if is_id(text) else "in-words"

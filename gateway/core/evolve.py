@@ -8,7 +8,6 @@ from typing import Any
 
 from gateway.core import events as ev
 from gateway.core.assigning import roster_says
-from gateway.core.changed import changed
 from gateway.core.frozen import replace
 from gateway.core.state import Alerted, Duty, Planned, Sighted, State, Step, Visit
 from gateway.core.states import ACKNOWLEDGED, ALERTED, ARRIVED, CLOSED, GREETED, SERVING
@@ -68,24 +67,24 @@ def _opened(state: State, event: ev.VisitOpened, seq: int) -> State:
     people = state.people
     for key in arrival_keys(visit.visitor, visit.candidates, visit.appointment):
         people = people.with_(key, visit.id)
-    return changed(state, visits=state.visits.with_(visit.id, visit), people=people)
+    return replace(state, visits=state.visits.with_(visit.id, visit), people=people)
 
 
 def _sighted(state: State, event: ev.SightingRecorded, seq: int) -> State:
     if event.token is not None and event.token_until is not None:
-        state = changed(state, tokens=state.tokens.with_(event.token, event.token_until))
+        state = replace(state, tokens=state.tokens.with_(event.token, event.token_until))
     visit = state.visits.get(event.visit) if event.visit else None
     if visit is None:
         return state
     sighted = Sighted(event.at, event.reader, event.zone, event.technology, event.proof, event.read)
-    return _put(state, changed(visit, sightings=(*visit.sightings, sighted)[-_SIGHTINGS:], seq=seq))
+    return _put(state, replace(visit, sightings=(*visit.sightings, sighted)[-_SIGHTINGS:], seq=seq))
 
 
 def _alerted(state: State, event: ev.VisitAlerted, seq: int) -> State:
     visit = state.visits[event.visit]
     alert = Alerted(event.alert, event.level, event.to, event.attempt, event.redeliver_at)
     others = tuple(a for a in visit.alerts if a.alert != event.alert)
-    visit = changed(
+    visit = replace(
         visit,
         status=ALERTED if visit.status == ARRIVED else visit.status,
         alerts=(*others, alert),
@@ -98,20 +97,20 @@ def _alerted(state: State, event: ev.VisitAlerted, seq: int) -> State:
 
 def _delivered(state: State, event: ev.AlertDelivered, seq: int) -> State:
     visit = state.visits[event.visit]
-    alerts = tuple(changed(a, redeliver_at=None) if a.alert == event.alert else a for a in visit.alerts)
-    return _put(state, changed(visit, alerts=alerts, seq=seq))
+    alerts = tuple(replace(a, redeliver_at=None) if a.alert == event.alert else a for a in visit.alerts)
+    return _put(state, replace(visit, alerts=alerts, seq=seq))
 
 
 def _escalated(state: State, event: ev.VisitEscalated, seq: int) -> State:
     visit = state.visits[event.visit]
     reached = _ORDER.index(event.level)
     ladder = tuple(step for step in visit.ladder if _ORDER.index(step.level) > reached)
-    return _put(state, changed(visit, ladder=ladder, level=_higher(visit.level, event.level), seq=seq))
+    return _put(state, replace(visit, ladder=ladder, level=_higher(visit.level, event.level), seq=seq))
 
 
 def _acknowledged(state: State, event: ev.VisitAcknowledged, seq: int) -> State:
     visit = state.visits[event.visit]
-    visit = changed(
+    visit = replace(
         visit,
         status=ACKNOWLEDGED,
         assigned=event.clerk,
@@ -125,13 +124,13 @@ def _acknowledged(state: State, event: ev.VisitAcknowledged, seq: int) -> State:
 
 def _greeted(state: State, event: ev.VisitGreeted, seq: int) -> State:
     visit = state.visits[event.visit]
-    return _put(state, changed(visit, status=GREETED, greeted_at=event.at, seq=seq))
+    return _put(state, replace(visit, status=GREETED, greeted_at=event.at, seq=seq))
 
 
 def _serving(state: State, event: ev.VisitServing, seq: int) -> State:
     visit = state.visits[event.visit]
     greeted = visit.greeted_at or event.at  # whoever serves a person has seen her
-    return _put(state, changed(visit, status=SERVING, greeted_at=greeted, seq=seq))
+    return _put(state, replace(visit, status=SERVING, greeted_at=greeted, seq=seq))
 
 
 def _reassigned(state: State, event: ev.VisitReassigned, seq: int) -> State:
@@ -140,7 +139,7 @@ def _reassigned(state: State, event: ev.VisitReassigned, seq: int) -> State:
     refused = (*visit.refused_by, event.from_clerk) if event.from_clerk else visit.refused_by
     if visit.assigned is not None:
         state = _has_visit(state, visit.assigned, visit.id, False)
-    visit = changed(
+    visit = replace(
         visit,
         status=ALERTED,
         assigned=None,
@@ -157,7 +156,7 @@ def _closed(state: State, event: ev.VisitClosed, seq: int) -> State:
     visit = state.visits[event.visit]
     if visit.assigned is not None:
         state = _has_visit(state, visit.assigned, visit.id, False)
-    visit = changed(
+    visit = replace(
         _calm(visit),
         status=CLOSED,
         ladder=(),
@@ -181,39 +180,39 @@ def _planned(state: State, event: ev.AppointmentPlanned | ev.AppointmentMoved, s
         event.record_version,
         cancelled=False,
     )
-    return changed(state, appointments=state.appointments.with_(event.appointment, planned))
+    return replace(state, appointments=state.appointments.with_(event.appointment, planned))
 
 
 def _cancelled(state: State, event: ev.AppointmentCancelled, seq: int) -> State:
-    planned = changed(state.appointments[event.appointment], cancelled=True, version=event.record_version)
-    return changed(state, appointments=state.appointments.with_(event.appointment, planned))
+    planned = replace(state.appointments[event.appointment], cancelled=True, version=event.record_version)
+    return replace(state, appointments=state.appointments.with_(event.appointment, planned))
 
 
 def _rostered(state: State, event: ev.ClerkRostered, seq: int) -> State:
     known = state.clerks.get(event.clerk.id)
     fresh = Duty(event.clerk, "off", event.at)
-    duty = changed(known, clerk=event.clerk, since=event.at) if known else fresh
-    duty = duty if duty.duty == "paused" else changed(duty, duty=roster_says(duty, event.at))
+    duty = replace(known, clerk=event.clerk, since=event.at) if known else fresh
+    duty = duty if duty.duty == "paused" else replace(duty, duty=roster_says(duty, event.at))
     return _put_duty(state, duty)
 
 
 def _removed(state: State, event: ev.ClerkRemoved, seq: int) -> State:
-    return changed(state, clerks=state.clerks.without(event.clerk))
+    return replace(state, clerks=state.clerks.without(event.clerk))
 
 
 def _duty(duty: str) -> Callable[[State, ev.ClerkOnShift | ev.ClerkOffShift | ev.ClerkPaused, int], State]:
     def step(state: State, event: ev.ClerkOnShift | ev.ClerkOffShift | ev.ClerkPaused, seq: int) -> State:
-        return _put_duty(state, changed(state.clerks[event.clerk], duty=duty, since=event.at))
+        return _put_duty(state, replace(state.clerks[event.clerk], duty=duty, since=event.at))
 
     return step
 
 
 def _reader_lost(state: State, event: ev.ReaderLost, seq: int) -> State:
-    return changed(state, readers=state.readers.with_(event.reader, event.reason or "lost"))
+    return replace(state, readers=state.readers.with_(event.reader, event.reason or "lost"))
 
 
 def _reader_recovered(state: State, event: ev.ReaderRecovered, seq: int) -> State:
-    return changed(state, readers=state.readers.without(event.reader))
+    return replace(state, readers=state.readers.without(event.reader))
 
 
 _STEPS: dict[type[ev.Event], Callable[[State, Any, int], State]] = {
@@ -241,12 +240,12 @@ _STEPS: dict[type[ev.Event], Callable[[State, Any, int], State]] = {
 
 
 def _put(state: State, visit: Visit) -> State:
-    return changed(state, visits=state.visits.with_(visit.id, visit))
+    return replace(state, visits=state.visits.with_(visit.id, visit))
 
 
 def _put_duty(state: State, duty: Duty) -> State:
     """The state with `duty`; nothing waits to be repeated to a clerk who is not on duty."""
-    state = changed(state, clerks=state.clerks.with_(duty.clerk.id, duty))
+    state = replace(state, clerks=state.clerks.with_(duty.clerk.id, duty))
     if duty.duty == "on":
         return state
     for visit in state.open_visits():
@@ -257,8 +256,8 @@ def _put_duty(state: State, duty: Duty) -> State:
 
 def _calm(visit: Visit, clerk: str | None = None) -> Visit:
     """The visit with no alert (or none to `clerk`) waiting to be repeated."""
-    calm = (changed(a, redeliver_at=None) if clerk in (None, a.to) else a for a in visit.alerts)
-    return changed(visit, alerts=tuple(calm))
+    calm = (replace(a, redeliver_at=None) if clerk in (None, a.to) else a for a in visit.alerts)
+    return replace(visit, alerts=tuple(calm))
 
 
 def _without(visit: Visit, closed: tuple[ev.AlertRef, ...]) -> tuple[Alerted, ...]:
@@ -274,22 +273,22 @@ def _assigned_now(state: State, clerk: str | None, at: datetime) -> State:
     duty = state.clerks.get(clerk) if clerk else None
     if duty is None:
         return state
-    return changed(state, clerks=state.clerks.with_(duty.clerk.id, changed(duty, last_assigned=at)))
+    return replace(state, clerks=state.clerks.with_(duty.clerk.id, replace(duty, last_assigned=at)))
 
 
 def _has_visit(state: State, clerk: str, visit: str, has: bool) -> State:
     if (duty := state.clerks.get(clerk)) is None:
         return state
     rest = tuple(v for v in duty.visits if v != visit)
-    busier = changed(duty, visits=(*rest, visit) if has else rest)
-    return changed(state, clerks=state.clerks.with_(clerk, busier))
+    busier = replace(duty, visits=(*rest, visit) if has else rest)
+    return replace(state, clerks=state.clerks.with_(clerk, busier))
 
 
 def _new_day(state: State, at: datetime, day: str) -> State:
     """Once a day the state lets go of what no decision needs any more."""
     visits = {k: v for k, v in state.visits.items() if v.forget_at is None or v.forget_at > at}
     yesterday = at - timedelta(days=1)
-    return changed(
+    return replace(
         state,
         day=day,
         visits=Table(visits),

@@ -26,7 +26,8 @@ Write = Callable[[Any], str]
 def written(value: Any, without: str | None = None) -> str:
     """The canonical JSON of a dataclass whose fields hold what their annotations say; None is left out,
     and so is the field called `without`."""
-    return _writer(type(value), without)(value)
+    kind: Any = type(value)
+    return _writer(kind, without)(value)
 
 
 @cache

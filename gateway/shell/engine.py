@@ -206,13 +206,23 @@ class Engine:
         return max(0.0, min(_LONGEST_SLEEP, (due - self._now()).total_seconds()))
 
     def _tick(self, at: datetime) -> None:
-        if subjects := self._deadlines.due(self._working, at):
-            command = cmd.Tick(id=f"tick:{self._log.epoch}.{self._seq}", at=at, subjects=subjects)
-            decision, state = self._ruled(command)
-            if decision.events:  # which also makes the next tick's id a new one
-                self._apply(command, b"", decision, state)
-            for subject in subjects:  # a shift's end may have put off what a visit was due
-                self._deadlines.touch(self._working, subject)
+        subjects = self._deadlines.due(self._working, at)
+        if subjects and not self._tick_of(subjects, at):
+            for one in subjects:  # so that the one whose rule fails holds back no other
+                self._tick_of((one,), at)
+
+    def _tick_of(self, subjects: tuple[str, ...], at: datetime) -> bool:
+        """Whether the rules had an answer. A subject they have none for waits for its next event: asking again
+        at once, for ever, would help nobody."""
+        command = cmd.Tick(id=f"tick:{self._log.epoch}.{self._seq}", at=at, subjects=subjects)
+        decision, state = self._ruled(command)
+        if decision.outcome is Outcome.REFUSED:
+            return False
+        if decision.events:  # which also makes the next tick's id a new one
+            self._apply(command, b"", decision, state)
+        for subject in subjects:  # a shift's end may have put off what a visit was due
+            self._deadlines.touch(self._working, subject)
+        return True
 
     def _decide(self, submission: Submission) -> Release:
         command, body_hash = submission.command, self._hash(submission)

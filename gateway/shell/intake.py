@@ -171,8 +171,13 @@ def clerk_action(clerk: str, name: str, fields: Mapping[str, Any], at: datetime)
     for key, value in texts.items():
         if value is None and key not in ("visit", "action"):
             continue
-        if not isinstance(value, str) or not 0 < len(value) <= 500:
-            raise Malformed("malformed", f"data.{key} must be a text of 1 to 500 characters.", name)
+        if key in ("outcome", "reason"):
+            if not isinstance(value, str) or not 0 < len(value) <= 500:
+                raise Malformed("malformed", f"data.{key} must be a text of 1 to 500 characters.", name)
+        elif not isinstance(value, str) or not is_id(value):
+            raise Malformed(
+                "malformed", f"data.{key} must be 1 to 128 characters of A-Z a-z 0-9 . _ : -", name
+            )
     return cmd.ClerkAction(id=f"cmd:{clerk}:{name}", at=at, clerk=clerk, **texts)  # type: ignore[arg-type] # checked above
 
 

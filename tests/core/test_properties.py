@@ -323,28 +323,3 @@ def test_the_escalation_is_the_dumb_twins(
     wanted = ladder_by_the_second(rules, on_shift, backups, managers, delivered, taken)
     assert sorted(told, key=str) == sorted(wanted, key=str)
     assert [second for second, *_ in told] == sorted(second for second, *_ in told)
-
-
-# -- the table against a dict
-
-keys = st.text(max_size=3)
-
-
-@given(st.lists(st.tuples(keys, st.one_of(st.none(), st.integers()))))
-def test_a_table_is_a_dict_in_the_order_of_its_keys(changes: list[tuple[str, int | None]]) -> None:
-    table: Table[int] = Table()
-    twin: dict[str, int] = {}
-    seen: list[tuple[Table[int], dict[str, int]]] = []
-    for key, value in changes:
-        seen.append((table, dict(twin)))
-        if value is None:
-            table = table.without(key)
-            twin.pop(key, None)
-        else:
-            table = table.with_(key, value)
-            twin[key] = value
-    for old, was in [*seen, (table, twin)]:
-        assert dict(old) == was
-        assert list(old) == sorted(was)
-        assert len(old) == len(was)
-    assert table == Table(twin)

@@ -33,8 +33,8 @@ def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def _with_mosquitto(daemon: Daemon, folder: Path, port: int) -> Iterator[Day]:
-    daemon.soglia("broker", "export", "--to", str(folder))
-    passwords, acl = ((folder / f"soglia.{kind}").read_text() for kind in ("passwd", "acl"))
+    files = daemon.soglia("broker", "export", "--to", str(folder)).json["files"]
+    acl, passwords = ((folder / name).read_text() for name in sorted(files))
     broker = Mosquitto(folder / "mosquitto", passwords, acl, "", port)
     broker.start()
     try:

@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from gateway.api import openapi
-from gateway.core.clerking import OUTCOMES
 from gateway.core.matching import REASONS, Kind
 from gateway.core.states import STATUSES
 from gateway.web import words
@@ -115,7 +114,6 @@ def test_pieces_need_the_cookie(shop: Shop, browser: httpx.Client) -> None:
 
 def test_every_slug_of_the_core_has_words() -> None:
     assert set(words.REASONS) == set(REASONS)
-    assert set(words.OUTCOMES) == set(OUTCOMES)
     assert set(words.STATES) == set(STATUSES)
     assert set(words.MATCHES) == {kind.value for kind in Kind}
 

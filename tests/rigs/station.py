@@ -85,13 +85,20 @@ class Station:
         while not (self._ready.wait(0.05) or self.refused.is_set()):
             assert time.monotonic() < deadline, f"{scope} was never connected"
 
+    @property
+    def up(self) -> bool:
+        """Whether it is connected now."""
+        return self._client.is_connected()
+
     # -- out
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False, wait: bool = True) -> None:
         """At QoS 1; `wait` for the PUBACK."""
         sent = self._client.publish(PREFIX + topic, payload, qos=1, retain=retain)
-        if wait:
-            sent.wait_for_publish(SECONDS)
+        deadline = time.monotonic() + SECONDS
+        while wait and not sent.is_published():
+            assert time.monotonic() < deadline, "no PUBACK"
+            time.sleep(0.002)
 
     def read(self, name: str, technology: str = "qr", **more: Any) -> None:
         """Publish a read with the id `name`: `data` in `more`, or the envelope's fields as `envelope`."""

@@ -194,8 +194,11 @@ class Story:
                 zone=given.get("zone", "door"),
                 technology=technology,
                 finding=self._finding(given),
-                read_time=datetime.fromisoformat(given["said"]) if "T" in given.get("said", "")
-                else self._time(given["said"]) if "said" in given else None,
+                read_time=datetime.fromisoformat(given["said"])
+                if "T" in given.get("said", "")
+                else self._time(given["said"])
+                if "said" in given
+                else None,
             )
         )
 
@@ -230,8 +233,10 @@ class Story:
         action, about, *more = words
         given = _options(more)
         if action == "here":
-            finding = None if about == "nobody" else replace(
-                self._finding({"loyalty": about}), credential_kind="name", proof=Proof.HELD
+            finding = (
+                None
+                if about == "nobody"
+                else replace(self._finding({"loyalty": about}), credential_kind="name", proof=Proof.HELD)
             )
             zone = given.get("zone", "floor")
             yield from self._submit(
@@ -255,7 +260,9 @@ class Story:
         yield "dossier " + " ".join(f"{c}={may_open_dossier(visit, c) or 'open'}" for c in words[1:])
 
     def _show(self, words: list[str]) -> Iterator[str]:
-        yield from (_told(self.state.visits[word], {"opened_at", "abandon_at", "forget_at"}) for word in words)
+        yield from (
+            _told(self.state.visits[word], {"opened_at", "abandon_at", "forget_at"}) for word in words
+        )
 
     def _explain(self, words: list[str]) -> Iterator[str]:
         about = [(seq, e) for seq, e in enumerate(self.log, 1) if e.subject == words[0]]

@@ -24,7 +24,7 @@ def played(text: str) -> Iterator[str]:
             for order in orders:
                 yield from story.obey(order)
             orders = []
-            for old in lines:  # noqa: B007 the answers so far, up to the empty line
+            for old in lines:  # what it answered so far, up to the empty line
                 if not old:
                     yield old
                     break
@@ -41,7 +41,9 @@ def test_story(path: Path, request: pytest.FixtureRequest) -> None:
     if request.config.getoption("rewrite"):
         path.write_text(now)
         return
-    difference = difflib.unified_diff(told.splitlines(), now.splitlines(), "as told", "as it is now", lineterm="")
+    difference = difflib.unified_diff(
+        told.splitlines(), now.splitlines(), "as told", "as it is now", lineterm=""
+    )
     assert told == now, "\n".join(difference)
 
 

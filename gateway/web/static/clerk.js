@@ -16,10 +16,12 @@ let seenAt = Date.now(); // when what is shown was fetched
 let drawing = null;
 let again = false;
 let busy = false; // a command is under way
-const dossiers = new Map(); // visit -> its dossier's HTML
+let refocus = false; // its button, now gone, had the focus
+let leaving = false;
+const dossiers = new Map(); // visit -> the promise of its dossier's HTML
 const shown = new Set(); // alert/attempt already reported as delivered
 
-const bell = new Bell(showSound);
+const bell = new Bell($("sound"), showSound);
 const stream = new Stream({
   types: floor.dataset.events.split(" "),
   after: Number(floor.dataset.seq),
@@ -34,8 +36,10 @@ const stream = new Stream({
     showLink();
   },
   onRestored: () => location.reload(),
-  onRejected: () => location.assign("/clerk/sign-in"),
+  onRejected: leave,
 });
+
+stream.skew = Date.parse(floor.dataset.now) - Date.now();
 
 function redraw() {
   if (drawing) {
@@ -66,16 +70,21 @@ async function draw() {
 }
 
 async function drawCard() {
-  const row = rowOf(selected);
+  const visit = selected;
+  const row = rowOf(visit);
   const card = $("visitor");
-  if (!selected) return;
-  if (card && card.dataset.visit === selected && row && row.dataset.seq === card.dataset.seq) return;
+  if (!visit) return;
+  if (card && card.dataset.visit === visit && row && row.dataset.seq === card.dataset.seq) return;
+  let html;
   try {
-    replace($("card"), await piece(`/clerk/visits/${encodeURIComponent(selected)}`));
+    html = await piece(`/clerk/visits/${encodeURIComponent(visit)}`);
   } catch (problem) {
-    if (problem.status === 404) selected = "";
-    else throw problem;
+    if (problem.status !== 404) throw problem;
+    html = CALM; // forgotten by the gateway
   }
+  if (visit !== selected) return; // another row was touched meanwhile
+  if (html === CALM) selected = "";
+  replace($("card"), html);
 }
 
 // What follows from whatever is on the screen now.
@@ -91,17 +100,25 @@ function afterwards() {
 
 async function piece(path) {
   const answer = await fetch(path, { cache: "no-store" });
-  if (answer.status === 401) location.assign("/clerk/sign-in");
+  if (answer.status === 401) leave();
   if (!answer.ok) throw Object.assign(new Error(path), { status: answer.status });
   return answer.text();
+}
+
+function leave() {
+  if (leaving) return;
+  leaving = true;
+  location.assign("/clerk/sign-in");
 }
 
 // The pieces come escaped from our own server; the focus stays where it was.
 function replace(place, html) {
   const focused = place.contains(document.activeElement) ? document.activeElement : null;
   const key = focused?.id || null;
+  const lost = refocus && place === $("card");
   place.innerHTML = html;
-  if (focused) (key && $(key) ? $(key) : place.querySelector(".actions .primary") ?? place).focus({ preventScroll: true });
+  if (lost) refocus = false;
+  if (focused || lost) (key && $(key) ? $(key) : place.querySelector(".actions .primary") ?? place).focus({ preventScroll: true });
 }
 
 const rowOf = (visit) => (visit ? $(`row-${visit}`) : null);
@@ -131,17 +148,18 @@ function reportDelivered() {
 
 async function openDossier() {
   const card = $("visitor");
-  if (!card || card.dataset.dossier !== "open" || card.dataset.state === "closed") return;
-  const visit = card.dataset.visit;
-  if (!dossiers.has(visit)) {
-    try {
-      dossiers.set(visit, await piece(`/clerk/visits/${encodeURIComponent(visit)}/dossier`));
-    } catch {
-      if ($("visitor")?.dataset.visit === visit) $("dossier").textContent = text.dossierFailed;
-      return;
-    }
+  const visit = card?.dataset.visit;
+  if (!card || visit !== selected || card.dataset.dossier !== "open" || card.dataset.state === "closed") return;
+  if (!dossiers.has(visit)) dossiers.set(visit, piece(`/clerk/visits/${encodeURIComponent(visit)}/dossier`));
+  let html;
+  try {
+    html = await dossiers.get(visit); // asked for once: every view is written down
+  } catch {
+    dossiers.delete(visit);
   }
-  if ($("visitor")?.dataset.visit === visit) $("dossier").innerHTML = dossiers.get(visit);
+  if ($("visitor")?.dataset.visit !== visit) return;
+  if (html === undefined) $("dossier").textContent = text.dossierFailed;
+  else if ($("dossier").innerHTML !== html) $("dossier").innerHTML = html;
 }
 
 async function command(button) {
@@ -149,6 +167,7 @@ async function command(button) {
   const { action, outcome, reason } = button.dataset;
   const label = button.textContent;
   busy = true;
+  refocus = document.activeElement === button;
   for (const each of $("visitor").querySelectorAll(".actions button")) each.disabled = true;
   button.textContent = text.sending;
   const answer = await act(visit, { action, outcome, reason }, () => (button.textContent = text.waitingForGateway));
@@ -223,7 +242,6 @@ for (const choice of document.querySelectorAll("[data-show]")) {
     redraw();
   });
 }
-$("sound").addEventListener("click", () => bell.toggle());
 $("duty")?.addEventListener("change", async (event) => {
   const answer = await send("PUT", "/api/v1/clerks/me/status", { id: mint(), status: event.target.value });
   if (!answer.ok) toast(answer.body.detail ?? text.refused);

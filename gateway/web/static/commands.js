@@ -25,7 +25,7 @@ export async function send(method, path, body, onWait) {
       await new Promise((resolve) => setTimeout(resolve, AGAIN));
       continue;
     }
-    return { ok: answer.ok, status: answer.status, body: await answer.json() };
+    return { ok: answer.ok, status: answer.status, body: await answer.json().catch(() => ({})) };
   }
 }
 

@@ -2,10 +2,13 @@
 const EVERY = 4000;
 
 export class Bell {
-  constructor(onChange) {
+  constructor(button, onChange) {
     this.onChange = onChange;
     this.wanted = localStorage.getItem("sound") !== "off";
-    addEventListener("pointerdown", () => this.wanted && this.unlock(), { once: false, passive: true });
+    button.addEventListener("click", () => this.toggle());
+    addEventListener("pointerdown", (event) => {
+      if (this.wanted && !button.contains(event.target)) this.unlock();
+    });
   }
 
   get on() {
