@@ -12,17 +12,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from devices import registry
-from devices.decoders import decode
 from devices.decoders.tokens import mint
-from devices.decoders.trust import Trust
 from devices.supervisor import Supervisor
 from gateway.api.app import build
 from gateway.api.server import Server, serve
@@ -30,9 +24,10 @@ from gateway.api.services import Services
 from gateway.core import commands as cmd
 from gateway.core.codec import canonical, rfc3339
 from gateway.core.errors import LogError, Refused
-from gateway.core.model import Credential, Finding, Read
 from gateway.core.state import digest
+from gateway.feeds import Feeds
 from gateway.operations import Operations
+from gateway.reading import build_intake
 from gateway.settings import secret
 from gateway.settings_model import Settings
 from gateway.shell.clock import Adjustment
@@ -42,19 +37,11 @@ from gateway.shell.embedded import EmbeddedBroker
 from gateway.shell.engine import Engine
 from gateway.shell.floor import SUBSCRIPTIONS, Floor
 from gateway.shell.follower import FloorFollower
-from gateway.shell.importer import Importer
-from gateway.shell.intake import Intake
 from gateway.shell.logins import Login, client_ids, write_private
 from gateway.shell.mqtt import MqttBroker
 from gateway.shell.notify import notify
-from gateway.shell.scopes import Role
-from gateway.shell.telling import Teller
-from gateway.stores import DIRECTORY, Stores, local_day, open_stores
+from gateway.stores import Stores, open_stores
 from gateway.vitals import Vitals
-from sync.adapters import calcom
-from sync.adapters.ical import Feed
-from sync.adapters.identity import identifier
-from sync.calendars import CalendarPoller, CalendarSource
 from sync.outbox import Outbox
 
 log = logging.getLogger("soglia")
@@ -90,7 +77,6 @@ class Gateway:
     def __init__(self, settings: Settings, on_fatal: Callable[[LogError], None]) -> None:
         self._settings = settings
         self._on_fatal = on_fatal
-        self._zone = ZoneInfo(settings.store.time_zone)
         self._undo = contextlib.ExitStack()
         self._stopping = threading.Event()
         self._linked = threading.Event()
@@ -126,18 +112,17 @@ class Gateway:
         self._undo.callback(stores.close)
         (stores.path / RUN_FILE).unlink(missing_ok=True)  # of one that was killed: nobody listens there
         self._engine = self._start_engine(stores)
-        self._teller = Teller(stores.directory, self._engine.submit, self._now)
-        self._teller.tell()
-        self._intake = self._build_intake(stores)
-        self._importer = Importer(
-            stores.path / DIRECTORY, stores.keys.secret("credential"), settings.store.id, stores.directory
-        )
+        self._feeds = Feeds(settings, stores, self._engine.submit, self._now, self._on_fatal)
+        self._feeds.tell()
+        self._intake = build_intake(settings, stores, self._engine.submit, self._now, self._on_fatal)
         self._supervisor = self._build_supervisor()
         server = self._bind_api()
         mqtt, websocket = self._start_broker(stores, server)
         self._undo.callback(server.stop)
         server.start()
-        self._start_calendars()
+        if (calendars := self._feeds.calendars()) is not None:
+            calendars.start()
+            self._undo.callback(calendars.stop)
         self._supervisor.start()
         self._undo.callback(self._supervisor.stop)
         self._start_control(stores)
@@ -154,24 +139,6 @@ class Gateway:
         engine.start()
         self._undo.callback(engine.stop)
         return engine
-
-    def _build_intake(self, stores: Stores) -> Intake:
-        return Intake(
-            zone_of=self._zone_of,
-            decode=partial(_decode, self._trust(stores)),
-            find=self._find,
-            submit=self._engine.submit,
-            now=self._now,
-            quarantine=stores.directory.quarantine,
-            key=stores.keys.secret("command"),
-        )
-
-    def _trust(self, stores: Stores) -> Trust:
-        ours = stores.keys.signing("checkin")
-        others = self._settings.tokens.trusted_keys
-        keys = {name: Ed25519PublicKey.from_public_bytes(raw) for name, raw in others.items()}
-        keys[ours.key_id] = ours.private.public_key()
-        return Trust(self._settings.store.id, keys, None, self._settings.tokens.hosts)
 
     def _start_broker(self, stores: Stores, server: Server) -> tuple[str, str | None]:
         settings, wanted = self._settings, self._settings.broker
@@ -209,7 +176,7 @@ class Gateway:
         engine, broker = self._engine, self._broker
         floor = Floor(self._settings.store.id, broker, self._intake, engine.submit, self._now)
         self._follower = FloorFollower(stores.log, broker, self._now, engine.note_cursor, self._on_fatal)
-        self._undo.callback(engine.on_commit(self._follower.wake))
+        self._undo.callback(engine.on_commit(self._follower.committed))
 
         def on_link(up: bool) -> None:
             if up:
@@ -256,29 +223,14 @@ class Gateway:
             verify_token=self._bearer,
             read=self._intake.read,
             decode_picture=_decode_picture,
-            put_directory=self._put_directory,
-            hooks={"calcom": self._calcom} if settings.calcom else {},
+            put_directory=self._feeds.put,
+            hooks=self._feeds.hooks,
             health=lambda: self._vitals().health(),
             metrics=lambda: self._vitals().metrics(),
             allowed_hosts=frozenset(hosts),
             zones={zone.id: zone.name for zone in settings.zones},
             on_fatal=self._on_fatal,
         )
-
-    def _start_calendars(self) -> None:
-        if not self._settings.calendars:
-            return
-        sources = [self._calendar(number) for number in range(len(self._settings.calendars))]
-        poller = CalendarPoller(
-            self._stores.directory,
-            sources,
-            self._stores.keys.secret("credential"),
-            self._now,
-            lambda result: self._told(),
-            self._on_fatal,
-        )
-        poller.start()
-        self._undo.callback(poller.stop)
 
     def _build_supervisor(self) -> Supervisor:
         local = [registry.build(reader.table) for reader in self._settings.readers if reader.type != "mqtt"]
@@ -318,56 +270,12 @@ class Gateway:
 
     # -- what the parts ask of each other
 
-    def _calendar(self, number: int) -> CalendarSource:
-        settings, wanted = self._settings, self._settings.calendars[number]
-        location = wanted.url or str(wanted.path)
-        feed = Feed(f"calendar-{number}", settings.store.id, settings.store.time_zone, wanted.clerk)
-        return CalendarSource(feed, location, wanted.every.total_seconds())
-
-    def _told(self) -> None:
-        self._teller.tell()
-
     def _now(self) -> datetime:
         return self._stores.clock.now()
-
-    def _zone_of(self, reader: str) -> str | None:
-        """A configured reader's zone. Tablets and kiosks carry no zone of their own: they count as the doorway's."""
-        for configured in self._settings.readers:
-            if configured.id == reader:
-                return configured.zone
-        kiosks = (t.scope.name for t in self._stores.access.list() if t.scope.role is Role.KIOSK)
-        if not reader.startswith("tablet:") and reader not in kiosks:
-            return None
-        return next((zone.id for zone in self._settings.zones if zone.doorway), "store")
-
-    def _find(self, credentials: Sequence[Credential], at: datetime) -> Finding:
-        try:
-            return self._stores.directory.find(credentials, at, local_day(at, self._zone))
-        except LogError as error:  # our own disk: the read stays unacknowledged and comes again after the restart
-            self._on_fatal(error)
-            raise
 
     def _bearer(self, token: str) -> Bearer:
         grant = self._stores.access.verify(token, self._now())
         return Bearer(grant.scope.role.value, grant.scope.name)
-
-    def _put_directory(self, lines: Sequence[bytes]) -> Mapping[str, Any]:
-        result = self._importer.put(lines, "platform", self._now())
-        self._teller.tell()
-        return result.answer()
-
-    def _calcom(self, body: bytes, headers: Mapping[str, str]) -> Mapping[str, Any]:
-        assert self._settings.calcom is not None
-        key = secret(self._settings.calcom.secret_file).encode()
-        calcom.verify_signature(key, body, headers.get("x-cal-signature-256"))
-        identify = identifier(self._stores.keys.secret("credential"))
-        store, clerks = self._settings.store.id, self._settings.calcom.clerks
-        mapped = calcom.records(calcom.decode(body), store, clerks, identify)
-        if mapped.ignored is not None:
-            return {"ignored": mapped.ignored}
-        result = self._stores.directory.put_records(mapped.records, calcom.SOURCE, self._now())
-        self._teller.tell()
-        return result.answer()
 
     def _vitals(self) -> Vitals:
         return Vitals(
@@ -428,10 +336,6 @@ class Gateway:
         by, trusted = jump.by_milliseconds, jump.trusted
         self._engine.submit(cmd.AdjustClock(id=name, at=now, by_milliseconds=by, trusted=trusted))
         log.warning("the clock jumped by %d ms", by)
-
-
-def _decode(trust: Trust, read: Read, at: datetime) -> Sequence[Credential]:
-    return decode(read, trust, at)
 
 
 def _decode_picture(octets: bytes) -> Sequence[tuple[str, str]]:

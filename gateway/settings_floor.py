@@ -32,6 +32,7 @@ def _unique(table: Table, id_: str, first: dict[str, str], what: str) -> None:
 
 
 def zones(tables: list[Table]) -> tuple[Zone, ...]:
+    """`[[zones]]`: the store's floor."""
     first: dict[str, str] = {}
     ids, names, doorways, neighbours = [], [], [], []
     for table in tables:
@@ -61,6 +62,7 @@ def _which_zone(word: str, ids: list[str]) -> str:
 
 
 def readers(tables: list[Table], zones: tuple[Zone, ...], check: ReaderCheck) -> tuple[Reader, ...]:
+    """`[[readers]]`: what reads, and where."""
     first: dict[str, str] = {}
     ids = [zone.id for zone in zones]
     found = []

@@ -24,6 +24,7 @@ DAY_MINUTES = 24 * 60
 
 
 def store(table: Table) -> Store:
+    """`[store]`: which store, where, and when it is open."""
     id_ = table.id("id")
     store = Store(
         id=id_,
@@ -65,6 +66,7 @@ def _opening(table: Table) -> dict[int, tuple[tuple[time, time], ...]]:
 
 
 def data_dir(table: Table) -> Path:
+    """`[data]`: where the three files are."""
     name = table.text("dir")
     path = table.notes.folder / name
     table.finish()
@@ -85,6 +87,7 @@ def data_dir(table: Table) -> Path:
 
 
 def broker(table: Table, api: Api) -> Broker:
+    """`[broker]`: the embedded broker, or one by URL."""
     given = table.text("url", EMBEDDED)
     embedded = given == EMBEDDED
     url = None if embedded else table.url("url", ("mqtt", "mqtts"))
@@ -138,6 +141,7 @@ def _host(table: Table) -> str:
 
 
 def api(table: Table) -> Api:
+    """`[api]`: where the API listens, and under which name it is reached."""
     api = Api(
         host=_host(table),
         port=table.port("port") or 0,
@@ -153,6 +157,7 @@ def api(table: Table) -> Api:
 
 
 def rules(matching: Table, escalation: Table, store: Store) -> Rules:
+    """`[matching]` and `[escalation]`: the store's times."""
     standard = Rules()
 
     def minutes(key: str, default: timedelta) -> timedelta:
@@ -184,6 +189,7 @@ def rules(matching: Table, escalation: Table, store: Store) -> Rules:
 
 
 def calendar(table: Table) -> Calendar:
+    """One of `[[calendars]]`: an iCalendar feed and whose it is."""
     calendar = Calendar(
         path=table.file("path"),
         url=table.url("url", ("https", "http", "webcal")),
@@ -198,6 +204,7 @@ def calendar(table: Table) -> Calendar:
 
 
 def calcom(webhooks: Table) -> CalCom | None:
+    """`[webhooks.calcom]`, if it is there."""
     table = webhooks.table("calcom")
     webhooks.finish()
     if "calcom" not in webhooks:
@@ -211,6 +218,7 @@ def calcom(webhooks: Table) -> CalCom | None:
 
 
 def platform(table: Table) -> Platform | None:
+    """`[platform]`, if it is there."""
     url = table.url("url", ("https", "http"))
     token_file = table.file("token_file", secret=True)
     table.finish()
@@ -220,6 +228,7 @@ def platform(table: Table) -> Platform | None:
 
 
 def tokens(table: Table, public_url: str | None) -> Tokens:
+    """`[tokens]`: which check-in tokens are believed."""
     file = table.file("trusted_keys_file")
     keys = _trusted_keys(table, file) if file else {}
     hosts = frozenset(each.lower() for each in table.texts("hosts"))
@@ -257,6 +266,7 @@ def _trusted_keys(table: Table, file: Path) -> dict[str, bytes]:
 
 
 def log_level(table: Table) -> str:
+    """`[log]`: how much is written down."""
     level = table.choice("level", LOG_LEVELS, "info")
     table.finish()
     return level

@@ -79,6 +79,10 @@ class FakeBroker:
                     self.answer()
         return future
 
+    def publish_all(self, messages: Sequence[Message]) -> list[Future[None]]:
+        """See `Broker.publish_all`."""
+        return [self.publish(message) for message in messages]
+
     @property
     def connected(self) -> bool:
         """Whether the link is up."""

@@ -44,6 +44,7 @@ class _Static(StaticFiles):
 
 @router.get("/")
 async def root() -> Response:
+    """The clerk's page is the first one."""
     return RedirectResponse("/clerk", 303)
 
 
@@ -89,6 +90,7 @@ async def dossier_piece(visit: VisitId, request: Request, services: Gateway, liv
 
 @router.get("/clerk/sign-in")
 async def sign_in_page(request: Request) -> Response:
+    """Where a clerk pastes a token."""
     return _html(request, "sign_in.html", problem=None)
 
 
@@ -113,6 +115,7 @@ async def sign_in(request: Request, services: Gateway, live: Running) -> Respons
 
 @router.post("/clerk/sign-out")
 async def sign_out(request: Request) -> Response:
+    """Take the token out of the browser's cookie."""
     check_origin(request)
     answer = RedirectResponse("/clerk/sign-in", 303)
     set_cookie(request, answer, "")

@@ -167,6 +167,8 @@ class VisitBody(Open):
 
 
 class VisitsBody(BaseModel):
+    """The visits, and where the log stood."""
+
     visits: list[VisitBody]
     seq: int = Field(description="The log's head when this was read: follow the stream from here")
 
@@ -188,17 +190,23 @@ class PlannedBody(Open):
 
 
 class AgendaBody(BaseModel):
+    """Today's appointments; `day` is the store's date."""
+
     day: str
     appointments: list[PlannedBody]
 
 
 class FoundBody(BaseModel):
+    """A visitor whom the name search found."""
+
     visitor: str
     name: str
     language: str | None
 
 
 class VisitorsBody(BaseModel):
+    """What the name search found."""
+
     visitors: list[FoundBody]
 
 
@@ -213,6 +221,8 @@ class DossierBody(Open):
 
 
 class DirectoryAnswer(Open):
+    """How many records were taken, were there already, were too old, or could not be read."""
+
     accepted: int
     unchanged: int
     stale: int
@@ -237,20 +247,28 @@ class BatchBody(Open):
 
 
 class AcknowledgedBody(BaseModel):
+    """Up to where the platform has everything."""
+
     acknowledged_seq: int
 
 
 class KeyBody(Open):
+    """A public key that batches are signed with."""
+
     key_id: str
     algorithm: str
     public_key: str
 
 
 class KeysBody(Open):
+    """The keys that batches were ever signed with."""
+
     keys: list[KeyBody]
 
 
 class AliveBody(BaseModel):
+    """The process answers."""
+
     status: Literal["alive"]
 
 

@@ -56,6 +56,11 @@ class Broker(Protocol):
         lost first: the caller then decides whether to send again."""
         ...
 
+    def publish_all(self, messages: Sequence[Message]) -> list[Future[None]]:
+        """The same for several, in this order, written at once and by the caller's own thread where that can be:
+        for what somebody waits for. Never waits for the broker."""
+        ...
+
     @property
     def connected(self) -> bool: ...
 

@@ -190,10 +190,10 @@ class Engine:
         self._committed = (self._seq, self._working)
         if self._seq - self._snapshot_seq >= SNAPSHOT_EVERY:
             self._write_snapshot_aside(*self._committed)
-        self._release(releases)
-        if changed:
+        if changed:  # first: an alert is waited for, a receipt was never late
             for wake in self._wakes:
                 wake()
+        self._release(releases)
 
     def _release(self, releases: list[Release]) -> None:
         for release in releases:

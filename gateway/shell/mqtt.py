@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -93,13 +92,27 @@ class MqttBroker:
     def publish(self, message: Message) -> Future[None]:
         """See `Broker.publish`. Reasons: `broker-down`, `broker-link-lost`, `broker-congested`, and `Refused`
         with `message-too-large` above 64 KB, which never succeeds and must not be sent again."""
-        future: Future[None] = Future()
-        future.set_running_or_notify_cancel()  # what is on its way cannot be called back
-        if len(message.payload) > MAX_PAYLOAD:
-            future.set_exception(Refused("message-too-large", "A message may have 65,536 bytes at most."))
+        future = _future()
+        if (refused := _too_large(message)) is not None:
+            future.set_exception(refused)
         else:
-            self._alerts.publish(replace(message, topic=self._prefix + message.topic), future)
+            self._alerts.publish(self._below(message), future)
         return future
+
+    def publish_all(self, messages: Sequence[Message]) -> list[Future[None]]:
+        """See `Broker.publish_all`."""
+        futures = [_future() for _ in messages]
+        fitting: list[tuple[Message, Future[None]]] = []
+        for message, future in zip(messages, futures, strict=True):
+            if (refused := _too_large(message)) is not None:
+                future.set_exception(refused)
+            else:
+                fitting.append((self._below(message), future))
+        self._alerts.publish_all(fitting)
+        return futures
+
+    def _below(self, message: Message) -> Message:
+        return Message(self._prefix + message.topic, message.payload, message.qos, message.retain)
 
     @property
     def connected(self) -> bool:
@@ -184,6 +197,18 @@ class MqttBroker:
             if self.connected != self._linked:
                 self._linked = not self._linked
                 self._on_link(self._linked)
+
+
+def _future() -> Future[None]:
+    future: Future[None] = Future()
+    future.set_running_or_notify_cancel()  # what is on its way cannot be called back
+    return future
+
+
+def _too_large(message: Message) -> Refused | None:
+    if len(message.payload) <= MAX_PAYLOAD:
+        return None
+    return Refused("message-too-large", "A message may have 65,536 bytes at most.")
 
 
 def _no_ack() -> None:

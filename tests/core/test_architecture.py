@@ -16,7 +16,7 @@ OURS = ("gateway", "devices", "sync")
 LONGEST = 400  # lines of a module; from 300 on it is worth a look
 FORBIDDEN_NAMES = {"manager", "helper", "helpers", "utils", "util", "data", "info", "process"}
 WIRING = {"gateway.bootstrap", "gateway.cli"}
-PAHO = {"gateway.shell.mqtt", "gateway.shell.mqtt_connection"}
+PAHO = {"gateway.shell.mqtt_connection"}
 
 # package -> the packages of ours that its modules may import; the longest name that fits counts
 MAY_IMPORT = {
@@ -161,7 +161,7 @@ def test_the_house_rule_holds(rule: Rule) -> None:
 def test_the_whole_house_is_looked_at() -> None:
     names = {module.name for module in modules(ROOT)}
     assert {"gateway.core.decide", "gateway.shell.engine", "devices.supervisor", "sync.outbox"} <= names
-    assert WIRING <= names
+    assert names >= WIRING
 
 
 DOC = '"""About it."""\n'

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.test_killed_broker import with_mosquitto
 from tests.rigs.broken import acknowledges_before_commit, program
 from tests.rigs.daemon import HERE, opened
+from tests.rigs.days import beside_mosquitto
 from tests.rigs.mosquitto import needs_mosquitto
 from tests.rigs.ordeal import (
+    SCOPES,
     RemoteReader,
     Tablet,
     account,
@@ -36,7 +37,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 8 MB."""
     place = tmp_path / "small"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "tmpfs", place]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "tmpfs", str(place)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a tmpfs")
     try:
@@ -49,11 +50,10 @@ class Full:
     """A store on a disk that fills up while a remote reader reads."""
 
     def __init__(self, folder: Path, disk: Path, undo: ExitStack, run: Sequence[str] = HERE) -> None:
-        self.daemon, broker = with_mosquitto(folder, "", run, data=disk / "data")
+        self.daemon, broker = beside_mosquitto(folder, SCOPES, program=run, data=disk / "data")
         broker.start()
         undo.callback(broker.stop)
         undo.enter_context(opened(self.daemon))
-        (folder / "script.ndjson").write_text("")
         self.daemon.start()
         populate(self.daemon, VISITORS)
         self.reader, self.tablet = RemoteReader(self.daemon, pause=0.002), Tablet(self.daemon)
@@ -69,7 +69,8 @@ class Full:
         room = os.statvfs(self.ballast.parent)
         with self.ballast.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, max(room.f_bavail * room.f_frsize - SPARE, 4096))
-        return self.daemon.child.wait(60)
+        code: int = self.daemon.child.wait(60)
+        return code
 
 
 @needs_mosquitto

@@ -14,8 +14,8 @@ import pytest
 
 from tests.rigs.broken import program, trusts_the_broker
 from tests.rigs.daemon import HERE, TABLES, Daemon, opened
-from tests.rigs.days import broker_table
-from tests.rigs.mosquitto import Mosquitto, free_port, needs_mosquitto
+from tests.rigs.days import beside_mosquitto
+from tests.rigs.mosquitto import Mosquitto, needs_mosquitto
 from tests.rigs.ordeal import SCOPES, Account, Tablet, account, code, populate, settle, verified_events
 from tests.rigs.station import Station, read_event
 
@@ -47,20 +47,6 @@ def embedded(folder: Path, more: str, run: Sequence[str]) -> tuple[Daemon, Calla
     """A store with the embedded broker, and what kills that."""
     daemon = Daemon(folder, more=more, tables=TABLES + LOCAL, program=run)
     return daemon, lambda: os.kill(daemon.broker_pid(), signal.SIGKILL)
-
-
-def with_mosquitto(
-    folder: Path, more: str, run: Sequence[str] = HERE, data: Path | None = None
-) -> tuple[Daemon, Mosquitto]:
-    """A store with a Mosquitto that is not started yet; the tokens are issued and exported."""
-    port = free_port()
-    folder.mkdir(exist_ok=True)
-    table = broker_table(folder, port)
-    daemon = Daemon(folder, broker=table, more=more, tables=TABLES + LOCAL, program=run, data=data)
-    daemon.issue(*SCOPES)
-    files = sorted(daemon.soglia("broker", "export", "--to", str(folder)).json["files"])
-    acl, passwords = ((folder / name).read_text() for name in files)
-    return daemon, Mosquitto(folder / "mosquitto", passwords, acl, "", port)
 
 
 def outage(daemon: Daemon, kill: Callable[[], None], patience: float = 40) -> tuple[Account, int]:
@@ -103,7 +89,7 @@ def test_the_embedded_broker_is_killed_and_no_alert_is_missed(
 def test_mosquitto_is_killed_and_no_alert_is_missed(
     tmp_path: Path, undo: ExitStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    daemon, broker = with_mosquitto(tmp_path, SOON)
+    daemon, broker = beside_mosquitto(tmp_path, SCOPES, more=SOON, tables=TABLES + LOCAL)
     broker.start()
     undo.callback(broker.stop)
     undo.enter_context(opened(daemon))
@@ -172,7 +158,7 @@ def until(true: Callable[[], bool], seconds: float = 30) -> None:
 def test_without_a_broker_the_shop_opens_and_the_alerts_leave_when_it_comes(
     tmp_path: Path, undo: ExitStack
 ) -> None:
-    daemon, broker = with_mosquitto(tmp_path, SOON)
+    daemon, broker = beside_mosquitto(tmp_path, SCOPES, more=SOON, tables=TABLES + LOCAL)
     found = starts_alone(daemon, broker, undo)
     tablet = daemon.station("clerk:marco")
     for visit in found:
@@ -182,7 +168,9 @@ def test_without_a_broker_the_shop_opens_and_the_alerts_leave_when_it_comes(
 
 @needs_mosquitto
 def test_a_gateway_that_trusts_a_broker_that_is_not_there_is_caught(tmp_path: Path, undo: ExitStack) -> None:
-    daemon, broker = with_mosquitto(tmp_path, NEVER, program(trusts_the_broker))
+    daemon, broker = beside_mosquitto(
+        tmp_path, SCOPES, more=NEVER, tables=TABLES + LOCAL, program=program(trusts_the_broker)
+    )
     connected, tablets = broker.start, list[Station]()
 
     def start() -> None:

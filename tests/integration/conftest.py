@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.rigs.daemon import Daemon, opened
-from tests.rigs.days import CALENDAR, Day, broker_table, clerks, feed
-from tests.rigs.mosquitto import Mosquitto, free_port, needs_mosquitto
+from tests.rigs.days import CALENDAR, Day, beside_mosquitto, clerks, feed
+from tests.rigs.mosquitto import needs_mosquitto
 
 SCOPES = ("platform", "operator", "clerk:marco", "clerk:giulia", "reader:door-1", "kiosk:entrance")
 CALCOM_SECRET = "the secret of the webhook"
@@ -22,20 +22,16 @@ def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     (folder / "calcom.secret").write_text(CALCOM_SECRET)
     (folder / "calcom.secret").chmod(0o600)
     (folder / "marco.ics").write_bytes(feed("zoe@example.org", minutes=9))
-    port = free_port()
-    table = broker_table(folder, port) if request.param == "mosquitto" else ""
-    with opened(Daemon(folder, broker=table, more=CALENDAR)) as daemon:
+    if request.param == "mosquitto":
+        yield from _with_mosquitto(folder)
+        return
+    with opened(Daemon(folder, more=CALENDAR)) as daemon:
         daemon.issue(*SCOPES)
-        if request.param == "mosquitto":
-            yield from _with_mosquitto(daemon, folder, port)
-        else:
-            yield Day(daemon.start(), clerks())
+        yield Day(daemon.start(), clerks())
 
 
-def _with_mosquitto(daemon: Daemon, folder: Path, port: int) -> Iterator[Day]:
-    files = daemon.soglia("broker", "export", "--to", str(folder)).json["files"]
-    acl, passwords = ((folder / name).read_text() for name in sorted(files))
-    broker = Mosquitto(folder / "mosquitto", passwords, acl, "", port)
+def _with_mosquitto(folder: Path) -> Iterator[Day]:
+    daemon, broker = beside_mosquitto(folder, SCOPES, more=CALENDAR)
     broker.start()
     try:
         yield Day(daemon.start(), clerks())

@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.rigs.daemon import ROOT, Daemon, appointment, clerk, opened, visitor
+from tests.rigs.station import Told
 
 SOGLIA = Path(sys.executable).with_name("soglia")
 BACKUP, POOL, MANAGER = 2.0, 3.0, 4.0
@@ -214,10 +216,12 @@ def test_nobody_answers_and_the_whole_ladder_is_climbed_in_time(daemon: Daemon) 
     )
     assert answer.status_code == 200
     for station, alert in ((marco, first), (sara, manager)):
-        station.until(
-            lambda t, a=alert: t.type == "soglia.alert-closed.v1" and t.data["alert"] == a.data["alert"],
-            "closed",
-        )
+        name = alert.data["alert"]
+        station.until(partial(_closes, name), f"the end of {name}")
+
+
+def _closes(alert: str, told: Told) -> bool:
+    return told.type == "soglia.alert-closed.v1" and told.data["alert"] == alert
 
 
 def test_what_was_due_while_the_box_was_off_is_done_when_it_is_on_again(daemon: Daemon) -> None:

@@ -159,6 +159,21 @@ def test_health_readiness_and_metrics(day: Day) -> None:
     assert day.daemon.http(None).get("/metrics").status_code == 401
 
 
+def test_a_reader_that_is_gone_is_told_of_and_comes_back(day: Day) -> None:
+    def lost() -> list[str]:
+        ours = [e for e in day.daemon.events() if e["subject"] == "door-1"]
+        return [e["type"] for e in ours if "reader" in e["type"]]
+
+    event = {"specversion": "1.0", "id": "s", "source": "x", "type": "soglia.reader-status.v1"}
+    for online in (False, True):
+        payload = json.dumps(event | {"data": {"online": online}}).encode()
+        day.door.publish("readers/door-1/status", payload)
+    until(lambda: lost() == ["soglia.reader.lost.v1", "soglia.reader.recovered.v1"])
+    day.door.publish("readers/door-1/status", b"nonsense")
+    day.door.read("status-after", payload="ZZ96ZZ")
+    assert day.door.receipt("status-after")["outcome"] == "refused"
+
+
 @pytest.mark.parametrize(
     ("scope", "method", "path"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 
 from tests.rigs.daemon import Daemon, appointment, clerk, visitor
+from tests.rigs.mosquitto import Mosquitto, free_port
 from tests.rigs.station import Station, Told
 
 CALENDAR = """
@@ -121,12 +123,19 @@ def clerks() -> list[dict[str, Any]]:
     ]
 
 
-def broker_table(folder: Path, port: int) -> str:
-    """The `[broker]` table for a Mosquitto on `port`, and the password's file."""
+def beside_mosquitto(folder: Path, scopes: Sequence[str], **more: Any) -> tuple[Daemon, Mosquitto]:
+    """A store and a Mosquitto with the files that `soglia broker export` wrote for it; neither is started."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "broker.secret").write_text(GATEWAY_PASSWORD)
     (folder / "broker.secret").chmod(0o600)
-    lines = (f'url = "mqtt://127.0.0.1:{port}"', 'username = "gateway"', 'password_file = "broker.secret"')
-    return "\n".join(("[broker]", *lines, ""))
+    port = free_port()
+    url = f'url = "mqtt://127.0.0.1:{port}"'
+    table = f'[broker]\n{url}\nusername = "gateway"\npassword_file = "broker.secret"\n'
+    daemon = Daemon(folder, broker=table, **more)
+    daemon.issue(*scopes)
+    files = sorted(daemon.soglia("broker", "export", "--to", str(folder)).json["files"])
+    acl, passwords = ((folder / name).read_text() for name in files)
+    return daemon, Mosquitto(folder / "mosquitto", passwords, acl, "", port)
 
 
 def feed(attendee: str, minutes: float, uid: str = "zoe-1@example.org", sequence: int = 0) -> bytes:

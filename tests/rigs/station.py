@@ -74,7 +74,7 @@ class Station:
         name = f"{self.name or scope}-{uuid4().hex[:8]}"
         self._client = paho.Client(CallbackAPIVersion.VERSION2, name, clean_session=not lasting)
         self._client.username_pw_set(scope.replace(":", "/"), token)
-        self._client.reconnect_delay_set(0.05, 0.2)
+        self._client.reconnect_delay_set(0.05, 0.2)  # type: ignore[arg-type]  # seconds, whatever its annotation says
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._disconnected
         self._client.on_subscribe = self._subscribed
