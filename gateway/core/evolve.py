@@ -19,11 +19,10 @@ _ORDER = ("clerk", "backup", "pool", "manager")
 
 def evolve(state: State, event: ev.Event, seq: int) -> State:
     """The state after `event`, which is number `seq` of the log."""
-    day = event.at.date().isoformat()
-    if day > state.day:
-        state = _new_day(state, event.at, day)
     step = _STEPS.get(type(event))
-    return step(state, event, seq) if step else state
+    state = step(state, event, seq) if step else state
+    day = event.at.date().isoformat()
+    return _new_day(state, event.at, day) if day > state.day else state
 
 
 def visit_of(event: ev.VisitOpened, seq: int) -> Visit:

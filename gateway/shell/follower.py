@@ -109,10 +109,10 @@ class FloorFollower:
         if not self._broker.connected:
             self._go_back()
             return
+        self._settle()  # first: what the last link lost is sent again now, and not at the next commit
         while page := self._log.read(self._sent, _PAGE):
             self._send(page)
             self._settle()
-        self._settle()
 
     def _send(self, page: Sequence[Sealed]) -> None:
         seqs, messages = list[int](), list[Message]()

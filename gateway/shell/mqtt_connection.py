@@ -91,6 +91,7 @@ class Connection:
         self._fresh = False
         self._greetings: set[int] = set()
         self._pending: dict[int, Future[None]] = {}
+        self._early: set[Future[None]] = set()
         self._settled: list[Future[None]] = []
         self._state = threading.Lock()
         self._stop = threading.Event()
@@ -149,21 +150,33 @@ class Connection:
 
     def publish(self, message: Message, future: Future[None]) -> None:
         """Send and settle `future`: at the PUBACK, or at once for QoS 0 or without a link."""
-        error: tuple[str, str] | None = _DOWN
-        done = False
+        self.publish_all([(message, future)])
+
+    def publish_all(self, messages: Sequence[tuple[Message, Future[None]]]) -> None:
+        """Send several, in order, and wake the connection's thread once for all of them."""
+        settled: list[tuple[Future[None], tuple[str, str] | None]] = []
         with self._state:
+            for message, future in messages:
+                error = self._send(message, future) if self.up else _DOWN
+                if error is not None or future in self._early or message.qos == 0:
+                    self._early.discard(future)
+                    settled.append((future, error))
             if self.up:
-                sent = self._client.publish(message.topic, message.payload, message.qos, message.retain)
-                error = _CONGESTED if sent.rc is MQTTErrorCode.MQTT_ERR_QUEUE_SIZE else None
-                done = message.qos == 0
-                if error is None and not done and self._pending.setdefault(sent.mid, future) is _ACKED:
-                    del self._pending[sent.mid]
-                    done = True
                 os.eventfd_write(self._wake, 1)
-        if error is not None:
-            future.set_exception(PeerError(*error))
-        elif done:
-            future.set_result(None)
+        for future, error in settled:  # outside the lock: a future's callbacks may take any
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(PeerError(*error))
+
+    def _send(self, message: Message, future: Future[None]) -> tuple[str, str] | None:
+        sent = self._client.publish(message.topic, message.payload, message.qos, message.retain)
+        if sent.rc is MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+            return _CONGESTED
+        if message.qos and self._pending.setdefault(sent.mid, future) is _ACKED:
+            del self._pending[sent.mid]
+            self._early.add(future)  # the PUBACK was quicker than we are
+        return None
 
     def greet(self, message: Message) -> None:
         """Send from a callback, before the link is up; `on_greeted` is called at its PUBACK."""

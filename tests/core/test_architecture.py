@@ -135,8 +135,9 @@ def undocumented(module: Module) -> Iterator[str]:
     if module.text and not ast.get_docstring(module.tree):
         yield f"{module.name} itself"
     for node in module.tree.body:
-        public = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        if public and not node.name.startswith("_") and not ast.get_docstring(node):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        if not node.name.startswith("_") and not ast.get_docstring(node):
             yield f"{module.name}.{node.name}"
 
 

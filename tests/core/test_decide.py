@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway.core import commands as cmd
-from gateway.core import events as ev
 from gateway.core.decide import decide
 from gateway.core.evolve import evolve
 from gateway.core.model import Appointment, Clerk, Finding, Proof, Rules, Shift, Technology, derived, is_id
@@ -104,16 +103,6 @@ def test_only_the_last_twenty_sightings_stay_in_the_state() -> None:
     ]
     state = after(ANNA_READS, *more)
     assert [s.read for s in state.visits[VISIT].sightings] == [f"m{n}" for n in range(6, 26)]
-
-
-def test_the_reason_of_a_pass_is_cut() -> None:
-    state = after(ANNA_READS, roster(replace(MARCO, shifts=None)), roster(Clerk("giulia")))
-    chatty = cmd.ClerkAction(
-        id="p", at=TEN, clerk="marco", visit=VISIT, action="pass", to="giulia", reason="x" * 5_000
-    )
-    moved = decide(state, chatty, RULES).events[0]
-    assert isinstance(moved, ev.VisitReassigned)
-    assert len(moved.reason) == 200
 
 
 def test_every_status_answers_every_action() -> None:

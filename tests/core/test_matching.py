@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,7 +17,7 @@ RULES = Rules(store="milano-01", time_zone="Europe/Rome")
 ROME = ZoneInfo("Europe/Rome")
 
 
-def booked(minutes: int, name: str = "a-1", visitor: str | None = "v-1", **more: str) -> Appointment:
+def booked(minutes: int, name: str = "a-1", visitor: str | None = "v-1", **more: Any) -> Appointment:
     """An appointment that starts so many minutes after ten."""
     start = TEN + timedelta(minutes=minutes)
     return Appointment(name, start, start + timedelta(minutes=30), visitor=visitor, clerk="marco", **more)

@@ -59,8 +59,8 @@ def trusts_the_broker() -> None:
     """What was handed to the broker counts as heard, whether or not there is one."""
 
     def broken(self: FloorFollower) -> None:
-        for sealed in self._log.read(self._sent, 10_000):
-            self._send(sealed)
+        if page := self._log.read(self._sent, 10_000):
+            self._send(page)
         self._in_flight.clear()
         self._settle()
 

@@ -38,6 +38,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from typing import Any
 
 from gateway.core import commands as cmd
 from gateway.core.chain import seal, unseal
@@ -153,12 +154,12 @@ class Story:
         name, given = words[0], _options(words[1:])
         old = self._directory.get(name)
         said: dict[str, str | None] = dict(given) if old else {**_APPOINTMENT_DEFAULTS, **given}
-        changes: dict[str, object] = {k: v if v != "nobody" else None for k, v in said.items()}
+        changes: dict[str, Any] = {k: v if v != "nobody" else None for k, v in said.items()}
         changes |= {k: self._time(str(v)) for k, v in said.items() if k in ("start", "end")}
         if "party_size" in said:
             changes["party_size"] = int(str(said["party_size"]))
         base = old or Appointment(name, self.now, self.now, version=0)
-        self._directory[name] = replace(base, **{"version": base.version + 1, **changes})  # type: ignore[arg-type]  # a story's own words
+        self._directory[name] = replace(base, **{"version": base.version + 1, **changes})
         yield from self._submit(cmd.PlanAppointment(**self._head(), appointment=self._directory[name]))
 
     def _roster(self, words: list[str]) -> Iterator[str]:
@@ -208,6 +209,7 @@ class Story:
         kind, proof = _KINDS[by]
         once = SingleUse(given["once"], DAY + timedelta(days=1)) if "once" in given else None
         named = self._directory.get(given[by]) if by in ("token", "code") else None
+        owners: tuple[str, ...]
         if by in ("token", "code"):
             owners = (named.visitor,) if named and named.visitor else ()
         else:
@@ -244,7 +246,7 @@ class Story:
             )
             return
         yield from self._submit(
-            cmd.ClerkAction(**self._head(), clerk=clerk, visit=about, action=action, **given)
+            cmd.ClerkAction(**self._head(), clerk=clerk, visit=about, action=action, **dict[str, Any](given))
         )
 
     def _reader(self, words: list[str]) -> Iterator[str]:
@@ -275,7 +277,7 @@ class Story:
 
     # -- inside
 
-    def _head(self, name: str | None = None) -> dict[str, object]:
+    def _head(self, name: str | None = None) -> dict[str, Any]:
         self._commands += 1
         return {"id": name or f"c{self._commands}", "at": self.now}
 
@@ -359,7 +361,7 @@ def _value(value: object) -> str:
 
 
 def _options(words: list[str]) -> dict[str, str]:
-    return dict(word.split("=", 1) for word in words)  # type: ignore[misc]  # a word without `=` is the writer's slip
+    return dict(word.split("=", 1) for word in words)
 
 
 def _list(text: str) -> tuple[str, ...]:
