@@ -82,7 +82,8 @@ class FloorFollower:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._wake.wait(0.2 if self._in_flight else 5.0)
+            behind = self._in_flight or self._sent < self._log.head[0]
+            self._wake.wait(0.2 if behind else 5.0)
             self._wake.clear()
             with self._turning:
                 self._guarded(self._turn)
@@ -112,7 +113,8 @@ class FloorFollower:
         self._settle()  # first: what the last link lost is sent again now, and not at the next commit
         while page := self._log.read(self._sent, _PAGE):
             self._send(page)
-            self._settle()
+            if not self._settle():
+                return  # it does not take them now: sending them again at once would only spin
 
     def _send(self, page: Sequence[Sealed]) -> None:
         seqs, messages = list[int](), list[Message]()
@@ -130,17 +132,19 @@ class FloorFollower:
     def _fresh(self, notice: Notice) -> bool:
         return (notice.expires_at or notice.at + _LIFE) > self._now()
 
-    def _settle(self) -> None:
-        """Move the cursor over what the broker has taken; go back where it has refused or lost something."""
+    def _settle(self) -> bool:
+        """Move the cursor over what the broker has taken. False: it has refused or lost something, and we are back
+        at the cursor."""
         while self._in_flight and self._in_flight[0][1].done():
             if self._in_flight[0][1].exception() is not None:
                 self._go_back()
-                return
+                return False
             self._in_flight.popleft()
         reached = self._in_flight[0][0] - 1 if self._in_flight else self._sent
         if reached > self._cursor:
             self._cursor = reached
             self._note_cursor(NAME, reached)
+        return True
 
     def _go_back(self) -> None:
         self._in_flight.clear()

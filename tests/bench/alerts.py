@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from gateway.shell.permissions import GATEWAY, MqttUser
 from gateway.shell.access import bcrypt_hash, mosquitto_hash
 from gateway.shell.embedded import EmbeddedBroker
+from gateway.shell.permissions import GATEWAY, MqttUser
+from gateway.shell.scopes import Scope
 from tests.bench import shop as shops
 from tests.bench.shop import ALERTS, BROKER_SECRET, CLERK, READER, READS, STORE, Shop
 from tests.bench.table import Row, beside, not_run, percentile
@@ -64,7 +65,7 @@ def rows(broker: str, plan: Plan, template: Shop, folder: Path, say: Callable[[s
                 f"{broker} {name} {number + 1}/{plan.runs}: p50 {run.p50 * 1e3:.2f} p90 {run.p90 * 1e3:.2f} "
                 f"p99 {run.p99 * 1e3:.2f} ms, most {run.most:.0f}/s"
             )
-    shape = f"{broker}, {plan.runs} × {plan.paced}"
+    shape = f"{broker}, {plan.runs} runs of {plan.paced:,}"
     for field, target in (("p50", 1.3), ("p90", None), ("p99", 2.0)):
         bare, own = (median(getattr(run, field) for run in each) * 1e3 for each in (floor, ours))
         what = f"read → alert {field}, 200/s ({shape})"
@@ -93,19 +94,24 @@ def _all(heard: Heard) -> Heard:
 def _ours(broker: str, plan: Plan, template: Shop, place: Path) -> Run:
     if broker == "embedded":
         with shops.running(template.copy(place, "embedded")) as daemon:
-            return _measure(_load(daemon.port, template), plan)
-    with _mosquitto(template, place / "broker") as port:
-        with shops.running(template.copy(place / "shop", f"mqtt://127.0.0.1:{port}")) as daemon:
-            return _measure(_load(daemon.port, template), plan)
+            return _measure(load_of(daemon.port, template), plan)
+    with (
+        _mosquitto(template, place / "broker") as port,
+        shops.running(template.copy(place / "shop", f"mqtt://127.0.0.1:{port}")) as daemon,
+    ):
+        return _measure(load_of(daemon.port, template), plan)
 
 
-def _load(port: int, template: Shop) -> Load:
+def load_of(port: int, template: Shop) -> Load:
+    """A reader and a tablet of that store, at that port."""
     return Load(port, template.login(f"reader:{READER}"), template.login(f"clerk:{CLERK}"), READS, ALERTS)
 
 
 def _floor(broker: str, plan: Plan, template: Shop, place: Path) -> Run:
     place.mkdir(parents=True)
-    opened = _embedded(template, place) if broker == "embedded" else _mosquitto_login(template, place / "broker")
+    opened = (
+        _embedded(template, place) if broker == "embedded" else _mosquitto_login(template, place / "broker")
+    )
     with opened as (port, login), _bare_program(port, login, place / "floor.db"):
         # The payload names the read, not a visit: the floor's alert carries that.
         return _measure(_Named(port, template), plan)
@@ -158,10 +164,10 @@ def _mosquitto_login(template: Shop, place: Path) -> Iterator[tuple[int, Login]]
 
 @contextmanager
 def _embedded(template: Shop, place: Path) -> Iterator[tuple[int, Login]]:
-    from gateway.shell.scopes import Scope
-
     users = [
-        MqttUser(login.username, Scope.parse(scope), bcrypt_hash(login.password), mosquitto_hash(login.password))
+        MqttUser(
+            login.username, Scope.parse(scope), bcrypt_hash(login.password), mosquitto_hash(login.password)
+        )
         for scope in (f"reader:{READER}", f"clerk:{CLERK}")
         for login in (template.login(scope),)
     ]

@@ -42,7 +42,11 @@ def main(port: int, username: str, password: str, reads: str, alerts: str, path:
 
 
 def _serve(
-    waiting: queue.SimpleQueue[paho.MQTTMessage], ingest: paho.Client, outgoing: paho.Client, topic: str, path: str
+    waiting: queue.SimpleQueue[paho.MQTTMessage],
+    ingest: paho.Client,
+    outgoing: paho.Client,
+    topic: str,
+    path: str,
 ) -> None:
     db: Any = sqlite3.connect(path, isolation_level=None)
     for pragma in ("journal_mode = WAL", "synchronous = FULL"):

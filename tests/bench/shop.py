@@ -179,8 +179,15 @@ def expected(first: int, count: int) -> Iterator[bytes]:
         yield profile(number)
         yield canonical(
             {
-                **{"kind": "appointment", "id": f"a-{number}", "version": 1, "visitor": f"v-{number}"},
-                **{"clerk": CLERK, "start": start, "end": end, "status": "booked", "store": STORE},
+                "kind": "appointment",
+                "id": f"a-{number}",
+                "version": 1,
+                "visitor": f"v-{number}",
+                "clerk": CLERK,
+                "start": start,
+                "end": end,
+                "status": "booked",
+                "store": STORE,
             }
         )
 
@@ -190,8 +197,12 @@ def profile(number: int) -> bytes:
     at = "2026-01-01T10:00:00Z"
     return canonical(
         {
-            **{"kind": "visitor", "id": f"v-{number}", "version": 1, "language": "it"},
-            **{"given_name": f"Anna{number % 5000}", "family_name": f"Bianchi{number % 7000}"},
+            "kind": "visitor",
+            "id": f"v-{number}",
+            "version": 1,
+            "language": "it",
+            "given_name": f"Anna{number % 5000}",
+            "family_name": f"Bianchi{number % 7000}",
             "credentials": [{"kind": "nfc-uid", "value": card(number)}],
             "consent": [{"purpose": "history", "granted": True, "at": at}],
             "touchpoints": [{"id": "t1", "channel": "site", "type": "product_viewed", "at": at}],
@@ -208,17 +219,21 @@ def shot(number: int, run: str = "r") -> Shot:
     """The read of that visitor's card, as a reader publishes it, and her visit's id."""
     name = f"{run}-{number}"
     event = {
-        **{"specversion": "1.0", "id": name, "type": "soglia.read.v1", "time": rfc3339(datetime.now(UTC))},
-        **{"source": f"soglia/{STORE}/readers/{READER}"},
+        "specversion": "1.0",
+        "id": name,
+        "type": "soglia.read.v1",
+        "time": rfc3339(datetime.now(UTC)),
+        "source": f"soglia/{STORE}/readers/{READER}",
         "data": {"technology": "nfc", "uid": card(number)},
     }
     return Shot(canonical(event), derived("visit", f"read:{READER}:{name}").encode())
 
 
 @contextmanager
-def running(shop: Shop) -> Iterator[Running]:
-    """`soglia run` on it, until the block ends; then it must end well."""
+def running(shop: Shop, *, kill: bool = False) -> Iterator[Running]:
+    """`soglia run` on it, until the block ends; then it must end well, or is killed like a box without power."""
     run_file = shop.data / "run.json"
+    run_file.unlink(missing_ok=True)
     begin = time.perf_counter()
     with (shop.folder / "daemon.log").open("wb") as log:
         command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(shop.config)]
@@ -231,6 +246,8 @@ def running(shop: Shop) -> Iterator[Running]:
         ready = time.perf_counter() - begin
         run = json.loads(run_file.read_text())
         yield Running(shop, run, ready)
+        if kill:
+            return
         child.send_signal(signal.SIGTERM)
         if code := child.wait(60):
             raise AssertionError(f"the daemon ended with {code}: {(shop.folder / 'daemon.log').read_text()}")

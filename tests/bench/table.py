@@ -24,15 +24,27 @@ class Row:
 
 
 def beside(
-    what: str, floor: float, ours: float, unit: str, *, at_most: float | None = None, at_least: float | None = None
+    what: str,
+    floor: float,
+    ours: float,
+    unit: str,
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
 ) -> Row:
     """Ours beside a floor or a peer: the ratio counts."""
     ratio = ours / floor
-    return Row(what, floor, ours, unit, ratio, *_judged(ratio, "× floor", at_most, at_least))
+    return Row(what, floor, ours, unit, ratio, *_judged(ratio, " times", at_most, at_least))
 
 
 def alone(
-    what: str, ours: float, unit: str, *, at_most: float | None = None, at_least: float | None = None, note: str = ""
+    what: str,
+    ours: float,
+    unit: str,
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
+    note: str = "",
 ) -> Row:
     """A number of its own."""
     return Row(what, None, ours, unit, None, *_judged(ours, f" {unit}", at_most, at_least), note)
@@ -52,7 +64,10 @@ def as_text(rows: Sequence[Row]) -> str:
     """The table."""
     lines = [HEAD, *(_cells(row) for row in rows)]
     widths = [max(len(line[n]) for line in lines) for n in range(len(HEAD))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 def as_json(rows: Sequence[Row], machine: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +87,9 @@ def _judged(
 
 def _cells(row: Row) -> tuple[str, ...]:
     reached = {True: "yes", False: "NO", None: ""}[row.reached]
-    floor, ours = (f"{_short(each)} {row.unit}" if each is not None else "" for each in (row.floor, row.value))
+    floor, ours = (
+        f"{_short(each)} {row.unit}" if each is not None else "" for each in (row.floor, row.value)
+    )
     ratio = f"{row.ratio:.2f}" if row.ratio is not None else ""
     return row.what, floor, ours or row.note, ratio, row.target, reached
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway.core import commands as cmd
+from gateway.core import events as ev
 from gateway.core.decide import decide
 from gateway.core.evolve import evolve
 from gateway.core.model import Appointment, Clerk, Finding, Proof, Rules, Shift, Technology, derived, is_id
@@ -85,6 +86,55 @@ def test_what_the_directory_sends_again_changes_nothing() -> None:
         assert decision.outcome is Outcome.ACCEPTED
         assert decision.events == ()
     assert state.appointments["a-1"].start == second.start
+
+
+def test_a_version_that_is_there_is_never_overwritten() -> None:
+    state = after(plan(BOOKED))
+    assert decide(state, plan(replace(BOOKED, start=TEN + SECOND)), RULES).events == ()
+
+
+@pytest.mark.parametrize(("ended", "planned"), [(timedelta(days=1), 1), (timedelta(days=1) + SECOND, 0)])
+def test_what_is_long_over_is_not_planned(ended: timedelta, planned: int) -> None:
+    old = replace(BOOKED, start=TEN - timedelta(days=2), end=TEN - ended)
+    assert len(decide(State(), plan(old), RULES).events) == planned
+
+
+def test_how_long_things_last() -> None:
+    opened, _, alerted = decide(State(), ANNA_READS, RULES).events
+    assert isinstance(opened, ev.VisitOpened)
+    assert isinstance(alerted, ev.VisitAlerted)
+    assert opened.abandon_at == TEN + timedelta(hours=12)
+    assert alerted.expires_at == TEN + timedelta(minutes=15)
+    state = after(ANNA_READS)
+    done = cmd.ClerkAction(id="d", at=TEN + SECOND, clerk="marco", visit=VISIT, action="not_here")
+    forgotten = cmd.Tick(id="t", at=opened.abandon_at, subjects=(VISIT,))
+    later = replace(BOOKED, id="a-2", start=TEN + timedelta(minutes=20))
+    finding = replace(TOKEN, named="a-2", appointments=(BOOKED, later))
+    other = replace(ANNA_READS, id="read:door-1:r2", at=TEN + SECOND, finding=finding)
+    for command in (done, forgotten, other):
+        closed = decide(state, command, RULES).events[0]
+        assert isinstance(closed, ev.VisitClosed)
+        assert closed.forget_at == command.at + timedelta(hours=12)
+
+
+@pytest.mark.parametrize(("seconds", "visits"), [(900, 1), (901, 2)])
+def test_how_long_a_walk_in_who_is_looked_after_may_turn_out_to_be_expected(
+    seconds: int, visits: int
+) -> None:
+    walk_in = replace(ANNA_READS, id="read:door-1:r0", finding=Finding("loyalty", Proof.HELD, ("v-anna",)))
+    name = derived("visit", walk_in.id)
+    coming = cmd.ClerkAction(id="c", at=TEN, clerk="giulia", visit=name, action="coming")
+    state = after(walk_in, coming, replace(ANNA_READS, at=TEN + seconds * SECOND))
+    assert len(state.visits) == visits
+
+
+@pytest.mark.parametrize(("second", "reason"), [(0, "stale-read"), (-1, None)])
+def test_a_clock_that_was_never_set_is_no_evidence(second: int, reason: str | None) -> None:
+    said = datetime(2024, 1, 1, tzinfo=UTC) + second * SECOND
+    decision = decide(State(), replace(ANNA_READS, read_time=said), RULES)
+    assert decision.reason == reason
+    flags = [event.flags for event in decision.events if isinstance(event, ev.SightingRecorded)]
+    assert flags == [("stale",) if reason else ("reader-clock-unset",)]
 
 
 def test_whoever_is_not_in_the_roster_may_come_as_well() -> None:

@@ -199,6 +199,7 @@ START = [
 ]
 
 
+@pytest.mark.timeout(1_200)  # the fuzz profile takes some minutes
 @given(st.lists(orders, min_size=25, max_size=40))
 def test_any_day(day: list[str]) -> None:
     story = WatchedStory()

@@ -276,9 +276,12 @@ def test_free_text_never_enters_the_log(day: Day) -> None:
     visit = day.arrive(day.book(), "free-1")
     words = "she prefers Anna Verdi, 333 1234567"
     day.marco.command("free-refuse", visit, "refuse", reason=words)
-    assert day.marco.receipt("free-refuse")["reason"] == "malformed"
-    over_http = day.act(day.marco_http, visit, "refuse", reason=words)
-    assert over_http.status_code == 422
+    assert day.marco.receipt("free-refuse")["outcome"] == "accepted"
+    assert day.act(day.giulia_http, visit, "greeted").status_code == 200
+    assert day.act(day.giulia_http, visit, "done", outcome=words).status_code == 200
+    told = [e for e in day.daemon.events() if e["subject"] == visit]
+    assert [e["data"]["reason"] for e in told if "reassigned" in e["type"]] == ["in-words"]
+    assert [e["data"]["outcome"] for e in told if "closed" in e["type"]] == ["in-words"]
     assert "Verdi" not in json.dumps(day.daemon.events())
 
 
