@@ -24,11 +24,11 @@ from gateway.shell import log_file
 from gateway.shell import log_sql as sql
 from gateway.shell.log import Snapshot, StoredReceipt
 from gateway.shell.log_file import sqlite3
+from gateway.shell.log_view import CommittedFile
 
 _TAIL = 4096  # events kept in memory
 _CHECKPOINT_PAGES = 512  # 2 MB: taken when nothing waits
 _CHECKPOINT_PAGES_BUSY = 3072  # 12 MB: taken even under load, so that the WAL stays below 16 MB
-_SCAN = 20_000  # rows a search reads at a time, so that no slow reader holds back a checkpoint
 
 
 class SqliteLog:
@@ -56,7 +56,7 @@ class SqliteLog:
         except LogError:
             self._db.close()
             raise
-        self._readers = log_file.Readers(path)
+        self._file = CommittedFile(path)
         self.head: tuple[int, str] = (row[0], row[1]) if row else (0, self.genesis)
         self._staged = self.head
         self._group: list[Sealed] = []
@@ -133,32 +133,24 @@ class SqliteLog:
             if self._tail and self._tail[0].seq <= after + 1:
                 start = after + 1 - self._tail[0].seq
                 return list(islice(self._tail, start, start + limit))
-        return [Sealed(*row) for row in self._ask(sql.READ, (after, head, limit))]
+        return self._file.read(after, head, limit)
 
     def about(self, subject: str) -> Iterator[Sealed]:
-        head = self.head[0]
-        for after in range(0, head, _SCAN):
-            for row in self._ask(sql.ABOUT, (after, min(after + _SCAN, head), subject)):
-                yield Sealed(*row)
+        return self._file.about(subject, self.head[0])
 
     def hash_at(self, seq: int) -> str:
-        if seq == 0:
-            return self.genesis
         head, digest = self.head
-        if seq == head:
-            return digest
-        rows = self._ask(sql.HASH_AT, (seq,)) if seq < head else []
-        if not rows:
+        if seq in (0, head):
+            return digest if seq else self.genesis
+        if seq > head:
             raise KeyError(seq)
-        return str(rows[0][0])
+        return self._file.hash_at(seq)
 
     def cursor(self, name: str) -> int:
-        rows = self._ask(sql.GET_CURSOR, (name,))
-        return int(rows[0][0]) if rows else 0
+        return self._file.cursor(name)
 
     def snapshot(self) -> Snapshot | None:
-        rows = self._ask(sql.GET_SNAPSHOT)
-        return Snapshot(rows[0][0], bytes(rows[0][1]), rows[0][2]) if rows else None
+        return self._file.snapshot()
 
     def close(self) -> None:
         """Give up what is uncommitted, and close every connection. Again: nothing."""
@@ -166,7 +158,7 @@ class SqliteLog:
             return
         self._closed = True
         self._failure = self._failure or log_file.closed(self._path)
-        self._readers.close()
+        self._file.close()
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
         self._db.close()
@@ -229,17 +221,6 @@ class SqliteLog:
             return self._path.with_name(self._path.name + "-wal").stat().st_size // 4120
         except FileNotFoundError:
             return 0
-
-    def _ask(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
-        """All rows at once: an open statement would hold back the checkpoint."""
-        try:
-            with self._readers.one() as reader:
-                rows: list[Any] = reader.execute(statement, values).fetchall()
-                return rows
-        except sqlite3.Error as error:
-            raise LogError(
-                "disk-failed", f"reading {self._path} failed ({error}): check the disk."
-            ) from error
 
 
 def _failed(path: Path, error: Exception) -> LogError:

@@ -54,7 +54,7 @@ def rows(broker: str, plan: Plan, template: Shop, folder: Path, say: Callable[[s
     if broker == "mosquitto" and not BINARY.exists():
         yield not_run(f"read → alert ({broker})", "not run: mosquitto is not installed")
         return
-    floor, ours = [], []
+    floor, ours = list[Run](), list[Run]()
     for number in range(plan.runs):
         for name, measured, into in (("floor", _floor, floor), ("ours", _ours, ours)):
             place = folder / f"{broker}-{name}-{number}"
@@ -82,8 +82,8 @@ def _measure(load: Load, plan: Plan) -> Run:
         flooded = _all(load.flooded(shots[_WARM_UP + plan.paced :]))
     finally:
         load.close()
-    found = [percentile(paced.seconds, share) for share in (0.5, 0.9, 0.99)]
-    return Run(*found, len(flooded.seconds) / flooded.elapsed)
+    p50, p90, p99 = (percentile(paced.seconds, share) for share in (0.5, 0.9, 0.99))
+    return Run(p50, p90, p99, len(flooded.seconds) / flooded.elapsed)
 
 
 def _all(heard: Heard) -> Heard:

@@ -30,6 +30,7 @@ import json, logging, sys, time
 from pathlib import Path
 from threading import Event
 logging.disable(logging.CRITICAL)
+logging.Logger.trace = logging.Logger.debug  # their gateway's own logger has it
 from thingsboard_gateway.storage.sqlite.sqlite_event_storage import SQLiteEventStorage
 folder, count, body = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 config = {"data_file_path": str(folder) + "/", "messages_ttl_in_days": 7, "max_read_records_count": 1000,

@@ -413,7 +413,7 @@ def test_the_wal_is_emptied_when_idle_and_bounded_when_busy(sqlite: SqliteLog, p
 
 def test_a_reader_that_takes_its_time_delays_no_commit(sqlite: SqliteLog, path: Path) -> None:
     fill(sqlite, 9)
-    with sqlite._readers.one() as reader:
+    with sqlite._file._readers.one() as reader:
         rows = reader.execute("SELECT seq FROM events")  # holds its view of the log open
         assert rows.fetchone() == (1,)
         sqlite._db.execute("PRAGMA busy_timeout = 600000")

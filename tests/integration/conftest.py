@@ -16,7 +16,7 @@ CALCOM_SECRET = "the secret of the webhook"
 
 
 @pytest.fixture(scope="session", params=["embedded", pytest.param("mosquitto", marks=needs_mosquitto)])
-def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+def whole_day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
     """The store, open, with its clerks on shift and everybody connected."""
     folder = tmp_path_factory.mktemp(request.param)
     (folder / "calcom.secret").write_text(CALCOM_SECRET)
@@ -28,6 +28,14 @@ def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     with opened(Daemon(folder, more=CALENDAR)) as daemon:
         daemon.issue(*SCOPES)
         yield Day(daemon.start(), clerks())
+
+
+@pytest.fixture
+def day(whole_day: Day) -> Day:
+    """The store, which is still there."""
+    daemon = whole_day.daemon
+    assert daemon.child.poll() is None, f"the daemon has ended: {daemon.said[-2000:]}"
+    return whole_day
 
 
 def _with_mosquitto(folder: Path) -> Iterator[Day]:
