@@ -329,7 +329,7 @@ def test_readers_cannot_write(sqlite: SqliteLog) -> None:
     fill(sqlite, 9)
     assert sqlite.read(0, 1)
     with pytest.raises(LogError) as error:
-        sqlite._ask("DELETE FROM events")
+        sqlite._file._ask("DELETE FROM events")
     assert "readonly" in error.value.detail
     assert len(sqlite.read(0, 100)) == 9
 
