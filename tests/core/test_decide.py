@@ -13,6 +13,7 @@ from gateway.core.model import Appointment, Clerk, Finding, Proof, Rules, Shift,
 from gateway.core.receipts import First, Outcome, Receipt
 from gateway.core.state import State, digest, from_bytes, to_bytes
 from gateway.core.states import ACTIONS, IMPOSSIBLE, STATUSES
+from gateway.core.table import Table
 from gateway.core.timers import deadline_of
 
 TEN = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -145,6 +146,63 @@ def test_whoever_is_not_in_the_roster_may_come_as_well() -> None:
             state = evolve(state, event, 9)
     assert state.visits[VISIT].status == "closed"
     assert state.visits[VISIT].assigned == "temp"
+
+
+def test_a_clerks_load_is_what_she_has_now() -> None:
+    bruno = replace(ANNA_READS, id="read:door-1:b", finding=Finding("loyalty", Proof.HELD, ("v-bruno",)))
+    anna_is, bruno_is = VISIT, derived("visit", bruno.id)
+    state = after(roster(Clerk("marco")), roster(Clerk("giulia")), ANNA_READS, bruno)
+    seen = []
+    for clerk, visit, action in (
+        ("marco", anna_is, "coming"),
+        ("marco", bruno_is, "coming"),
+        ("marco", anna_is, "done"),
+        ("marco", bruno_is, "pass"),
+        ("giulia", bruno_is, "coming"),
+    ):
+        command = cmd.ClerkAction(
+            id=f"{clerk}/{visit}/{action}",
+            at=TEN,
+            clerk=clerk,
+            visit=visit,
+            action=action,
+            to="giulia",
+            reason="why",
+        )
+        for event in decide(state, command, RULES).events:
+            state = evolve(state, event, 9)
+        seen.append((state.clerks["marco"].visits, state.clerks["giulia"].visits))
+    assert seen == [
+        ((anna_is,), ()),
+        ((anna_is, bruno_is), ()),
+        ((bruno_is,), ()),
+        ((), ()),
+        ((), (bruno_is,)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("day", "kept"), [("2026-11-21", ["later", "open"]), ("2026-11-22", ["later", "now", "open"])]
+)
+def test_once_a_day_the_state_lets_go_of_what_is_over(day: str, kept: list[str]) -> None:
+    visit = after(ANNA_READS).visits[VISIT]
+    planned = after(plan(BOOKED)).appointments["a-1"]
+    soon, yesterday = TEN + SECOND, TEN - timedelta(days=1)
+    old = State(
+        day=day,
+        visits=Table(
+            {"now": replace(visit, forget_at=TEN), "later": replace(visit, forget_at=soon), "open": visit}
+        ),
+        people=Table({"v-now": "now", "v-later": "later", "v-open": "open"}),
+        appointments=Table(
+            {"now": replace(planned, end=yesterday), "later": replace(planned, end=yesterday + SECOND)}
+        ),
+        tokens=Table({"now": TEN, "later": soon}),
+    )
+    new = evolve(old, ev.ReaderRecovered(at=TEN, reader="door-1"), 9)
+    assert list(new.visits) == kept
+    assert list(new.people) == [f"v-{name}" for name in kept]
+    assert [*new.appointments, "open"] == [*new.tokens, "open"] == kept
 
 
 def test_only_the_last_twenty_sightings_stay_in_the_state() -> None:

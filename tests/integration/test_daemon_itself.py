@@ -231,10 +231,11 @@ def test_what_was_due_while_the_box_was_off_is_done_when_it_is_on_again(daemon: 
     door = daemon.station("reader:door-1")
     door.read("r-1", payload="SLEEPY")
     door.receipt("r-1")
+    giulia = daemon.station("clerk:giulia", lasting=True)
     daemon.kill()
     time.sleep(BACKUP)  # the deadline passes with nobody there
     daemon.start()
-    assert daemon.station("clerk:giulia").alert(level="backup")
+    assert giulia.alert().data["level"] in ("backup", "pool", "manager"), "the rung that is due by now"
 
 
 def test_a_retained_read_is_a_ghost_when_the_gateway_comes_back(daemon: Daemon) -> None:
