@@ -34,7 +34,8 @@ def record_read(state: State, command: RecordRead, rules: Rules) -> Decision:
     if visit is not None and (quiet or visit.status != ARRIVED):
         return accepted(_sighting(command, visit.id, token), reason="same-arrival")
     if _stale(command, rules):
-        return accepted(_sighting(command, None, token, "stale"), reason="stale-read")
+        # The token stays unused: whoever scanned it then may be at the door now.
+        return accepted(_sighting(command, None, None, "stale"), reason="stale-read")
     name = derived("visit", command.id)
     seen = _sighting(command, name, token, *_clock_flag(command))
     opened = _opening(found, name, command, rules, quiet=quiet, proof=command.finding.proof)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,9 +10,11 @@ from gateway.core import events as ev
 from gateway.core.alerting import alert, climb, ladder, open_alerts
 from gateway.core.commands import ClerkAction
 from gateway.core.decision import Decision, accepted, refused
-from gateway.core.model import Rules, is_id
+from gateway.core.model import Rules
 from gateway.core.state import State, Visit
 from gateway.core.states import ACTIONS, IMPOSSIBLE
+
+_SLUG = re.compile(r"[a-z][a-z_-]{0,39}")  # no digits: a telephone number is no reason
 
 
 def act(state: State, command: ClerkAction, rules: Rules) -> Decision:
@@ -105,7 +108,8 @@ def _closed(visit: Visit, command: ClerkAction, reason: str, rules: Rules) -> ev
         by=command.clerk,
         outcome=_slug(command.outcome) if command.outcome else None,
         closed=open_alerts(visit, but=visit.assigned or command.clerk),
-        rescan_until=command.at + rules.rescan,
+        # Whom nobody found at the door may come to it again at once: that is a new arrival.
+        rescan_until=command.at if reason == "not-here" else command.at + rules.rescan,
         forget_at=command.at + rules.remember,
     )
 
@@ -129,4 +133,4 @@ def _bare(visit: Visit, refuser: str) -> Visit:
 
 def _slug(text: str) -> str:
     """A slug is logged as it is. Free text may name a person and would stay in the log for ever: it is not."""
-    return text if is_id(text) else "in-words"
+    return text if _SLUG.fullmatch(text) else "in-words"

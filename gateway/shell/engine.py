@@ -20,7 +20,7 @@ from datetime import datetime
 from gateway.core import commands as cmd
 from gateway.core.decide import decide
 from gateway.core.decision import Decision, refused
-from gateway.core.errors import LogError
+from gateway.core.errors import LogError, Refused
 from gateway.core.evolve import evolve
 from gateway.core.model import Rules
 from gateway.core.receipts import First, Outcome, Receipt
@@ -65,6 +65,7 @@ class Engine:
         self._wakes: tuple[Callable[[], None], ...] = ()
         self._wakes_lock = threading.Lock()
         self._stopping = threading.Event()
+        self._ended = threading.Event()
         self._failed: LogError | None = None
         self._lazy: dict[str, int] = {}
         self._lazy_lock = threading.Lock()
@@ -106,14 +107,17 @@ class Engine:
         """Queue a command; the future resolves after its commit."""
         submission = Submission(command, said)
         if self._failed is not None or self._stopping.is_set() or not self._inbox.put(submission):
-            detail = "The gateway cannot take more just now: try again in a moment."
-            submission.receipt.set_result(Receipt(command.id, Outcome.REFUSED, "busy", detail))
+            _turn_away(submission)
+        elif self._ended.is_set():  # it ended while we queued
+            self._turn_all_away()
         return submission.receipt
 
     def move_cursor(self, name: str, seq: int) -> Future[int]:
         """Make a cursor durable at once; the future gives the cursor as it then is."""
         move = CursorMove(name, seq)
         self._inbox.put(move)
+        if self._ended.is_set():
+            self._turn_all_away()
         return move.done
 
     def note_cursor(self, name: str, seq: int) -> None:
@@ -158,6 +162,15 @@ class Engine:
             )
             self._failed.__cause__ = error
             self._on_fatal(self._failed)
+        finally:
+            self._ended.set()
+            self._turn_all_away()
+
+    def _turn_all_away(self) -> None:
+        """Whoever still waits in the inbox hears that nothing was done."""
+        for item in self._inbox.take(0, len(self._inbox) + 1):
+            if isinstance(item, Submission | CursorMove):
+                _turn_away(item)
 
     def _turn(self) -> None:
         items = self._inbox.take(self._sleep(), GROUP)
@@ -288,6 +301,14 @@ class Engine:
         # Keyed, and bound to the command's id: not the hash of anybody's card, even to who holds the disk.
         text = submission.command.id.encode() + b"\n" + submission.said
         return hmac.digest(self._body_key, text, "sha256")
+
+
+def _turn_away(item: Submission | CursorMove) -> None:
+    detail = "The gateway cannot take more just now: try again in a moment."
+    if isinstance(item, Submission):
+        item.receipt.set_result(Receipt(item.command.id, Outcome.REFUSED, "busy", detail))
+    else:
+        item.done.set_exception(Refused("busy", detail))
 
 
 def _snapshot(seq: int, state: State) -> Snapshot:

@@ -74,7 +74,7 @@ def test_the_lock_has_hashes_and_no_addresses() -> None:
 
 
 GLOSSARY = re.findall(
-    r"^\| \*\*(.+?)\*\* \| `([\w.]+)` \|", (ROOT / "gateway" / "GLOSSARY.md").read_text(), re.M
+    r"^\| \*\*(.+?)\*\* \| `([\w.]+)` \|", (ROOT / "gateway" / "GLOSSARY.md").read_text(), re.MULTILINE
 )
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from gateway.core import commands as cmd
 from gateway.core.decide import decide
+from gateway.core.errors import Refused
 from gateway.core.model import Clerk, Finding, Proof, Rules
 from gateway.core.receipts import First, Outcome, Receipt
 from gateway.core.state import State
@@ -203,6 +204,28 @@ def test_stop_commits_all_that_has_queued(shop: Open) -> None:
 
 
 # -- cursors
+
+
+def test_nobody_waits_for_ever_on_an_engine_that_has_ended(shop: Open) -> None:
+    here = shop()
+    here.engine.start()
+    many = threading.Event()
+    told: list[Future[Receipt]] = []
+
+    def keep_submitting() -> None:
+        for number in range(3_000):
+            told.append(here.lost(f"racing-{number}"))
+            many.set()
+
+    racing = threading.Thread(target=keep_submitting)
+    racing.start()
+    many.wait(PATIENCE)
+    here.engine.stop()
+    racing.join()
+    assert {done(each).reason for each in told} <= {None, "busy"}
+    assert done(here.lost("too late")).reason == "busy"
+    with pytest.raises(Refused, match="busy"):
+        here.engine.move_cursor("platform", 1).result(PATIENCE)
 
 
 def test_a_noted_cursor_rides_on_the_next_commit(shop: Open) -> None:
