@@ -24,7 +24,7 @@ class Store:
 @dataclass(frozen=True, slots=True)
 class Broker:
     """`url` of None means the embedded broker, which listens on `host`; port 0 is chosen once and kept, and
-    `websocket_port` of None means no WebSocket listener."""
+    a `websocket_port` of None is such a port as well."""
 
     url: str | None
     username: str | None

@@ -35,6 +35,9 @@ class Vitals:
         checks = {
             "log": failed.detail if failed else "ok",
             "broker": "ok" if linked else f"not connected: {error.detail if error else 'connecting'}",
+            "rules": f"{self.engine.rule_failures} commands had no answer: report it"
+            if self.engine.rule_failures
+            else "ok",
             "clock": "ok" if self.stores.clock.trusted else "the wall clock is behind the log: set it",
             "readers": "; ".join(f"{name}: {why}" for name, why in lost.items()) or "ok",
         }
