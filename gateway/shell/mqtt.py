@@ -24,6 +24,7 @@ from gateway.shell.permissions import CANARY, prefix
 
 MAX_PAYLOAD = 64 * 1024  # a broker cuts the connection at more than its limit
 CANARY_SECONDS = 10.0
+ALERTS_FIRST_SECONDS = 2.0
 SILENCE, CUT, STRIKES = 3, 1, 5  # two silences in a row, or five cuts, make a damaged store
 STATUS = "gateway/status"
 CANARY_TOPIC = f"readers/{CANARY}/reads"
@@ -69,6 +70,7 @@ class MqttBroker:
         self._linked = False
         self._proof_due: float | None = None
         self._canary_sent = False
+        self._apart_since = 0.0
         self._strikes = 0
         self._subscriptions: tuple[str, ...] = ()
         self._on_message: OnMessage = lambda delivery: None
@@ -86,8 +88,10 @@ class MqttBroker:
         self._alerts.on_greeted = self._alerts.ready
         self._ingest.on_change = self._ingest_changed
         self._alerts.on_change = self._changed
-        self._ingest.start()
+        self._ingest.may_connect = self._can_answer
+        self._apart_since = time.monotonic()
         self._alerts.start()
+        self._ingest.start()
 
     def publish(self, message: Message) -> Future[None]:
         """See `Broker.publish`. Reasons: `broker-down`, `broker-link-lost`, `broker-congested`, and `Refused`
@@ -184,7 +188,13 @@ class MqttBroker:
     def _status(self, payload: bytes) -> Message:
         return Message(self._prefix + STATUS, payload, retain=True)
 
+    def _can_answer(self) -> bool:
+        """Reads that wait in the session come with the connection: first the one that carries their receipts.
+        Not for ever: a damaged store shows itself only to the ingest connection's proof."""
+        return self._alerts.up or time.monotonic() - self._apart_since > ALERTS_FIRST_SECONDS
+
     def _ingest_changed(self) -> None:
+        self._apart_since = time.monotonic()
         unproven, self._proof_due, self._canary_sent = self._proof_due is not None, None, False
         if self._ingest.up:
             self._strikes = 0

@@ -77,6 +77,7 @@ class Connection:
         self.on_arrival: Callable[[Arrival], None] = lambda arrival: None
         self.on_change: Callable[[], None] = lambda: None
         self.on_turn: Callable[[], None] = lambda: None
+        self.may_connect: Callable[[], bool] = lambda: True
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id,
@@ -198,6 +199,9 @@ class Connection:
     def _run(self) -> None:
         delay = FIRST_DELAY
         while not self._stop.is_set():
+            if not self.may_connect():
+                self._stop.wait(0.01)
+                continue
             good = False
             try:
                 good = self._reach() and self._serve()
