@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(chosen)
     except ConfigError as error:
+        if chosen.json:
+            print(json.dumps({"problems": [asdict(problem) for problem in error.problems]}, ensure_ascii=False))
         for line in error.lines(Path(chosen.config or chosen.file).name):
             print(line, file=sys.stderr)
         return 2

@@ -59,6 +59,16 @@ def test_a_wrong_configuration_ends_with_2_and_every_problem(daemon: Daemon) -> 
     assert subprocess.run([SOGLIA, "config", "check", daemon.config], check=False).returncode == 0
 
 
+def test_the_problems_of_a_configuration_as_json(daemon: Daemon) -> None:
+    daemon.config.write_text('[store]\nid = "a b"\n')
+    command = [str(SOGLIA), "config", "check", str(daemon.config), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2
+    found = {each["key"]: each["line"] for each in json.loads(done.stdout)["problems"]}
+    assert found["store.id"] == 2
+    assert set(found) >= {"store.id", "store.time_zone", "data.dir"}
+
+
 def test_a_configuration_that_is_not_there_or_not_toml(daemon: Daemon) -> None:
     daemon.config.write_text("[store\n")
     assert "Traceback" not in ended(daemon, 2)
