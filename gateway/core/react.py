@@ -11,6 +11,8 @@ from gateway.core import events as ev
 from gateway.core.codec import canonical, plain, rfc3339
 from gateway.core.states import ACKNOWLEDGED, ALERTED, ARRIVED, CLOSED, GREETED, SERVING
 
+STATE_TYPE = "soglia.visit-state.v1"
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -32,7 +34,7 @@ def react(event: ev.Event, seq: int) -> list[Notice]:
         notices += [_alert_closed(event, ref) for ref in event.closed]
     if (status := _status(event)) is not None:
         data = {"visit": event.subject, "state": status, "seq": seq}
-        notices.append(Notice(f"visits/{event.subject}/state", "soglia.visit-state.v1", data, event.at))
+        notices.append(Notice(f"visits/{event.subject}/state", STATE_TYPE, data, event.at))
     return notices
 
 

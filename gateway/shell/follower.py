@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
+from operator import itemgetter
 
 from gateway.core.chain import Sealed
 from gateway.core.errors import LogError
-from gateway.core.react import Notice, envelope, react
+from gateway.core.react import STATE_TYPE, Notice, envelope, react
 from gateway.shell.broker import Broker, Message
 from gateway.shell.log import EventLog
 
@@ -117,16 +118,20 @@ class FloorFollower:
                 return  # it does not take them now: sending them again at once would only spin
 
     def _send(self, page: Sequence[Sealed]) -> None:
-        seqs, messages = list[int](), list[Message]()
+        alerts, states = list[tuple[int, Message]](), list[tuple[int, Message]]()
         for sealed in page:
-            notices = [n for n in react(sealed.event, sealed.seq) if self._fresh(n)]
-            for number, notice in enumerate(notices):
+            for number, notice in enumerate(react(sealed.event, sealed.seq)):
+                if not self._fresh(notice):
+                    continue
                 name = f"{self._log.epoch}.{sealed.seq}.{number}"
-                messages.append(Message(notice.topic, envelope(notice, name, self._log.store)))
-                seqs.append(sealed.seq)
-        if messages:
-            self._in_flight.extend(zip(seqs, self._broker.publish_all(messages), strict=True))
-            self.published += len(messages)
+                message = Message(notice.topic, envelope(notice, name, self._log.store))
+                later = notice.type == STATE_TYPE  # a sign on the wall has time, a clerk has not
+                (states if later else alerts).append((sealed.seq, message))
+        if notices := [*alerts, *states]:
+            futures = self._broker.publish_all([message for _, message in notices])
+            sent = zip((seq for seq, _ in notices), futures, strict=True)
+            self._in_flight.extend(sorted(sent, key=itemgetter(0)))
+            self.published += len(notices)
         self._sent = page[-1].seq
 
     def _fresh(self, notice: Notice) -> bool:

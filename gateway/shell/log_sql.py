@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     (
         "0001-log",
@@ -48,13 +50,23 @@ MIGRATIONS_TABLE = (
 )
 APPLIED = "SELECT name FROM migrations"
 
-ADD_EVENT = (
-    "INSERT INTO events (seq, command_id, ordinal, type, version, at, body, prev_hash, hash) "
-    "VALUES (?,?,?,?,?,?,?,?,?)"
-)
-ADD_RECEIPT = (
-    "INSERT INTO receipts (command_id, body_hash, outcome, reason, first_seq, last_seq) VALUES (?,?,?,?,?,?)"
-)
+MOST_ROWS = 256  # of one statement
+
+
+@cache
+def add_events(rows: int) -> str:
+    """Adds so many events at once."""
+    columns = "seq, command_id, ordinal, type, version, at, body, prev_hash, hash"
+    return f"INSERT INTO events ({columns}) VALUES {','.join(['(?,?,?,?,?,?,?,?,?)'] * rows)}"
+
+
+@cache
+def add_receipts(rows: int) -> str:
+    """Adds so many receipts at once."""
+    columns = "command_id, body_hash, outcome, reason, first_seq, last_seq"
+    return f"INSERT INTO receipts ({columns}) VALUES {','.join(['(?,?,?,?,?,?)'] * rows)}"
+
+
 GET_RECEIPT = "SELECT body_hash, outcome, reason, last_seq FROM receipts WHERE command_id = ?"
 MOVE_CURSOR = (
     "INSERT INTO cursors (name, seq) VALUES (?1, ?2) "

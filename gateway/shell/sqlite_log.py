@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -61,6 +61,9 @@ class SqliteLog:
         self._staged = self.head
         self._group: list[Sealed] = []
         self._group_receipts: dict[str, StoredReceipt] = {}
+        self._undecided: set[str] = set()  # asked for in this group, and found nowhere
+        self._event_rows: list[tuple[object, ...]] = []
+        self._receipt_rows: list[tuple[object, ...]] = []
         self._tail: deque[Sealed] = deque(maxlen=tail)
         self._tail_lock = threading.Lock()
 
@@ -70,32 +73,34 @@ class SqliteLog:
         if (staged := self._group_receipts.get(command_id)) is not None:
             return staged
         row = self._run(sql.GET_RECEIPT, (command_id,)).fetchone()
-        return StoredReceipt(bytes(row[0]), First(Outcome(row[1]), row[2]), row[3]) if row else None
+        if row is None:
+            self._undecided.add(command_id)
+            return None
+        return StoredReceipt(bytes(row[0]), First(Outcome(row[1]), row[2]), row[3])
 
     def append(
         self, command_id: str, body_hash: bytes, first: First, events: Sequence[Event]
     ) -> list[Sealed]:
         self._begin()
+        if command_id not in self._undecided and self.receipt(command_id) is not None:
+            raise self._fail(sqlite3.IntegrityError(f"{command_id} was decided before"))
         sealed: list[Sealed] = []
         seq, prev = self._staged
         for event in events:
             one = chain.seal(event, seq=seq + 1, prev_hash=prev, store=self.store, epoch=self.epoch)
             sealed.append(one)
             seq, prev = one.seq, one.hash
-        self._run_many(
-            sql.ADD_EVENT,
-            [
-                (s.seq, command_id, n, s.type, event.version, rfc3339(event.at), s.body, s.prev_hash, s.hash)
-                for n, (s, event) in enumerate(zip(sealed, events, strict=True))
-            ],
-        )
+        self._event_rows += [
+            (s.seq, command_id, n, s.type, event.version, rfc3339(event.at), s.body, s.prev_hash, s.hash)
+            for n, (s, event) in enumerate(zip(sealed, events, strict=True))
+        ]
         first_seq, last_seq = (sealed[0].seq, sealed[-1].seq) if sealed else (None, None)
-        self._run(
-            sql.ADD_RECEIPT,
-            (command_id, body_hash, first.outcome.value, first.reason, first_seq, last_seq),
+        self._receipt_rows.append(
+            (command_id, body_hash, first.outcome.value, first.reason, first_seq, last_seq)
         )
         self._staged = (seq, prev)
         self._group += sealed
+        self._undecided.discard(command_id)
         self._group_receipts[command_id] = StoredReceipt(body_hash, first, last_seq)
         return sealed
 
@@ -111,13 +116,16 @@ class SqliteLog:
     def commit(self) -> None:
         if self._failure is not None:
             raise self._failure
+        self._write(sql.add_events, self._event_rows)
+        self._write(sql.add_receipts, self._receipt_rows)
         if self._db.in_transaction:
             self._run("COMMIT")
         with self._tail_lock:
             self._tail.extend(self._group)
             self.head = self._staged
-        self._group = []
-        self._group_receipts = {}
+        self._group, self._group_receipts = [], {}
+        self._undecided.clear()
+        self._event_rows, self._receipt_rows = [], []
         self._checkpoint(_CHECKPOINT_PAGES_BUSY)
 
     def idle(self) -> None:
@@ -196,11 +204,14 @@ class SqliteLog:
         except sqlite3.Error as error:
             raise self._fail(error) from error
 
-    def _run_many(self, statement: str, rows: list[tuple[object, ...]]) -> None:
-        try:
-            self._db.executemany(statement, rows)
-        except sqlite3.Error as error:
-            raise self._fail(error) from error
+    def _write(self, statement: Callable[[int], str], rows: Sequence[tuple[object, ...]]) -> None:
+        """Insert a group's rows, many in one statement: each statement gives other threads the interpreter,
+        which then has to be waited for."""
+        done = 0
+        while (left := len(rows) - done) > 0:
+            size = min(sql.MOST_ROWS, 1 << left.bit_length() - 1)  # powers of two, so that few are prepared
+            self._run(statement(size), [value for row in rows[done : done + size] for value in row])
+            done += size
 
     def _fail(self, error: Exception) -> LogError:
         """Remember the first failure: SQLite may have rolled the group back by itself, so that a later

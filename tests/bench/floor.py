@@ -32,7 +32,7 @@ def main(port: int, username: str, password: str, reads: str, alerts: str, path:
     subscribed = threading.Event()
     ingest.on_message = lambda client, userdata, message: waiting.put(message)
     ingest.on_subscribe = lambda *_: subscribed.set()
-    ingest.on_connect = lambda *_: ingest.subscribe(reads, 1)
+    ingest.on_connect = lambda client, *_: _subscribe(client, reads)
     for client in (ingest, outgoing):
         client.connect("127.0.0.1", port)
         client.loop_start()
@@ -64,6 +64,10 @@ def _serve(
         for name, message in zip(ids, group, strict=True):
             outgoing.publish(topic, f'{{"padding":"{_PADDING}","visit":"{name}"}}', 1)
             ingest.ack(message.mid, message.qos)
+
+
+def _subscribe(client: paho.Client, topic: str) -> None:
+    client.subscribe(topic, 1)
 
 
 def _client(client_id: str, username: str, password: str, clean: bool) -> paho.Client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,7 @@ from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
-
-import httpx
+from urllib.parse import urlencode
 
 from gateway.core import events as ev
 from gateway.core.evolve import evolve
@@ -26,7 +26,7 @@ from gateway.shell.sqlite_log import SqliteLog
 from gateway.stores import KEYS, LOG
 from sync.outbox import Outbox
 from tests.bench import shop as shops
-from tests.bench.shop import CLERK, READER, STORE, Shop
+from tests.bench.shop import CLERK, READER, STORE, Running, Shop
 from tests.bench.table import Row, alone
 
 _TAIL = 10_000  # events after the snapshot, half of what the engine ever leaves
@@ -155,24 +155,32 @@ def _daemon(shop: Shop) -> tuple[float, float]:
     for _ in range(3):
         with shops.running(shop, kill=True) as daemon:
             ready.append(daemon.seconds_to_ready)
-    with shops.running(shop, kill=True) as daemon, daemon.client() as client:
-        return median(ready), _pulled_over_http(client)
+    with shops.running(shop, kill=True) as daemon:
+        return median(ready), _pulled_over_http(daemon)
 
 
-def _pulled_over_http(client: httpx.Client) -> float:
-    begin, count, after = time.perf_counter(), 0, None
+def _pulled_over_http(daemon: Running) -> float:
+    """By the standard library's client, so that the gateway is measured and not httpx."""
+    connection = http.client.HTTPConnection(str(daemon.run["api"]).removeprefix("http://"))
+    headers = {"authorization": f"Bearer {daemon.shop.tokens['platform']}", "accept-encoding": "identity"}
+    begin, count, after = time.perf_counter(), 0, ""
     while count < _PULLED:
-        query = {"limit": str(_LIMIT), **({"after": after} if after else {})}
-        answer = client.get("/api/v1/sync/batches", params=query, headers={"accept-encoding": "identity"})
-        answer.raise_for_status()
-        # The next cursor stands after the events; a platform parses them elsewhere, and we measure the gateway.
-        head, _, rest = answer.content.rpartition(b'"next":"')
-        after = rest[: rest.index(b'"')].decode()
-        number = int(head[head.index(b'"count":') + 8 :].split(b",", 1)[0])
-        if not number:
+        query = urlencode({"limit": _LIMIT, **({"after": after} if after else {})})
+        connection.request("GET", f"/api/v1/sync/batches?{query}", headers=headers)
+        answer = connection.getresponse()
+        body = answer.read()
+        assert answer.status == 200, body
+        if not (number := int(_after(body, b'"count":', b","))):
             break
-        count += number
+        count, after = count + number, _after(body, b'"next":"', b'"').decode()
+    connection.close()
     return count / (time.perf_counter() - begin)
+
+
+def _after(body: bytes, mark: bytes, end: bytes) -> bytes:
+    """The text between `mark`, where it stands last, and `end`: what a batch says outside of its events."""
+    begin = body.rindex(mark) + len(mark)
+    return body[begin : body.index(end, begin)]
 
 
 def _pulled_from_log(shop: Shop, log: SqliteLog) -> float:

@@ -37,6 +37,12 @@ def beside(
     return Row(what, floor, ours, unit, ratio, *_judged(ratio, " times", at_most, at_least))
 
 
+def sooner(what: str, peer: float, ours: float, unit: str, *, at_least: float) -> Row:
+    """How many times sooner ours is than a peer."""
+    ratio = peer / ours
+    return Row(what, peer, ours, unit, ratio, *_judged(ratio, " times sooner", None, at_least))
+
+
 def alone(
     what: str,
     ours: float,
