@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -129,6 +130,7 @@ class Gateway:
         self._start_beat()
         self._await_link()
         addresses = Addresses(server.url, mqtt, websocket)
+        _spare_the_collector()
         self._announce(addresses)
         return addresses
 
@@ -342,3 +344,11 @@ def _decode_picture(octets: bytes) -> Sequence[tuple[str, str]]:
     from devices.readers.pictures import decode_picture  # the picture libraries load when first needed
 
     return decode_picture(octets)
+
+
+def _spare_the_collector() -> None:
+    """What is loaded now stays, and what comes holds hardly a cycle: looking through all of it for cycles at every
+    few hundred objects took a third of the engine's time (measured: 690 ms became 500 for 3,000 reads)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
