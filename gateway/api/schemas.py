@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from gateway.core.model import Technology
 
@@ -61,10 +62,15 @@ class ArrivalBody(Open):
     zone: Id | None = Field(None, description="Where; by default the clerk's own zone")
 
 
+def _hyphened(said: object) -> object:
+    """The contract writes `off shift`; a tablet may write it with a space, an underscore or a hyphen."""
+    return re.sub(r"[ _]", "-", said) if isinstance(said, str) else said
+
+
 class StatusBody(Open):
     """Whether the clerk may be alerted."""
 
-    status: Literal["available", "paused", "off-shift"]
+    status: Annotated[Literal["available", "paused", "off-shift"], BeforeValidator(_hyphened)]
     id: Id | None = Field(None, description="The command's identity; minted by the gateway when absent")
 
 

@@ -219,7 +219,9 @@ def test_agenda_and_name_search(shop: Shop, marco: As) -> None:
 def test_a_clerk_takes_a_break(shop: Shop, url: str, marco: As) -> None:
     assert marco.put("/clerks/me/status", status="paused", id="s1").json()["command"] == "s1"
     assert shop.engine.state.clerks["marco"].duty == "paused"
-    assert marco.put("/clerks/me/status", status="available").json()["outcome"] == "accepted"
+    for written in ("off shift", "off_shift", "off-shift", "available"):
+        assert marco.put("/clerks/me/status", status=written).json()["outcome"] == "accepted"
+    assert marco.put("/clerks/me/status", status="asleep").status_code == 422
     assert shop.engine.state.clerks["marco"].duty == "on"
     stranger = As(url, shop, "clerk:nobody").put("/clerks/me/status", status="paused")
     assert (stranger.status_code, stranger.json()["reason"]) == (409, "unknown-clerk")
