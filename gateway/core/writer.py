@@ -24,7 +24,7 @@ Write = Callable[[Any], str]
 
 
 def written(value: Any, without: str | None = None) -> str:
-    """The canonical JSON of a dataclass whose fields hold what their annotations say; None is left out,
+    """The canonical JSON of a scalar, or a dataclass whose fields hold what they are annotated as; None is left out,
     and so is the field called `without`."""
     kind: Any = type(value)
     return _writer(kind, without)(value)

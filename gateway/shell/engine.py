@@ -24,7 +24,7 @@ from gateway.core.errors import LogError, Refused
 from gateway.core.evolve import evolve
 from gateway.core.model import Rules
 from gateway.core.receipts import First, Outcome, Receipt
-from gateway.core.state import State, to_bytes
+from gateway.core.state import State, pieces, to_bytes
 from gateway.core.timers import CLERK
 from gateway.shell.deadlines import Deadlines
 from gateway.shell.inbox import CursorMove, Inbox, Submission, Wake
@@ -33,6 +33,7 @@ from gateway.shell.replay import replay
 
 GROUP = 500  # items decided per commit, at the most
 SNAPSHOT_EVERY = 20_000  # events
+_SLICE, _PAUSE_SECONDS = 20, 0.002  # of a snapshot's entries: half a millisecond's work at a time
 _LONGEST_SLEEP = 1.0  # seconds; also how soon a jump of the clock is noticed
 
 Release = Callable[[], None]
@@ -151,7 +152,7 @@ class Engine:
                 self._turn()
             self._note_lazy_cursors()
             if self._seq > self._snapshot_seq:
-                self._log.save_snapshot(_snapshot(self._seq, self._working))
+                self._log.save_snapshot(_snapshot(self._seq, to_bytes(self._working)))
             self._log.commit()
         except LogError as error:
             self._failed = error
@@ -290,12 +291,19 @@ class Engine:
             self._dirty = True
 
     def _write_snapshot_aside(self, seq: int, state: State) -> None:
-        """Turn an immutable state into bytes on a thread of its own; the engine has better things to do."""
+        """Turn an immutable state into bytes on a thread of its own, a little at a time: all at once it would
+        keep the interpreter from the engine for a second."""
         self._snapshot_seq = seq
-        aside = threading.Thread(
-            target=lambda: self._inbox.put(_snapshot(seq, state)), name="snapshot", daemon=True
-        )
-        aside.start()
+
+        def write() -> None:
+            text = list[str]()
+            for number, piece in enumerate(pieces(state)):
+                text.append(piece)
+                if number % _SLICE == 0:
+                    time.sleep(_PAUSE_SECONDS)
+            self._inbox.put(_snapshot(seq, "".join(text).encode()))
+
+        threading.Thread(target=write, name="snapshot", daemon=True).start()
 
     def _hash(self, submission: Submission) -> bytes:
         # Keyed, and bound to the command's id: not the hash of anybody's card, even to who holds the disk.
@@ -311,8 +319,7 @@ def _turn_away(item: Submission | CursorMove) -> None:
         item.done.set_exception(Refused("busy", detail))
 
 
-def _snapshot(seq: int, state: State) -> Snapshot:
-    text = to_bytes(state)
+def _snapshot(seq: int, text: bytes) -> Snapshot:
     return Snapshot(seq, text, hashlib.sha256(text).hexdigest())
 
 
