@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(chosen)
     except ConfigError as error:
         if chosen.json:
-            print(json.dumps({"problems": [asdict(problem) for problem in error.problems]}, ensure_ascii=False))
+            print(
+                json.dumps({"problems": [asdict(problem) for problem in error.problems]}, ensure_ascii=False)
+            )
         for line in error.lines(Path(chosen.config or chosen.file).name):
             print(line, file=sys.stderr)
         return 2
