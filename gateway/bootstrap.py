@@ -183,10 +183,10 @@ class Gateway:
         def on_link(up: bool) -> None:
             if up:
                 self._linked.set()
-            reason = broker.last_error.detail if broker.last_error else "no reason given"
-            log.info("the broker is connected") if up else log.warning(
-                "the broker is not connected: %s", reason
-            )
+                log.info("the broker is connected")
+            elif not self._stopping.is_set():
+                reason = broker.last_error.detail if broker.last_error else "no reason given"
+                log.warning("the broker is not connected: %s", reason)
             self._follower.wake()
 
         broker.start(SUBSCRIPTIONS, floor.on_message, on_link)

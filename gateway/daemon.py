@@ -52,6 +52,7 @@ def _serve(settings: Settings, as_json: bool, tokens: Sequence[tuple[str, str]])
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
+    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.root.level))  # its comings and goings
     ended = threading.Event()
     failures: list[LogError] = []
 
